@@ -1,0 +1,136 @@
+"""Classes of displacements between the sites of a periodic supercell.
+
+Two displacements that an isometry of the supercell's lattice maps onto each other have
+the same set of image distances. Pairs of atoms need only be counted by class, and only one
+member of a class needs its distances. A 5x5x5 fcc supercell with all interstitial sites has
+2,000 sites and some 300 classes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+_BITS = 21
+"""Fractions of the supercell are told apart at 2^-21; three of them fit one 63-bit key."""
+_MOST_REPEATS = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Sites:
+    """Sites of a supercell that is `repeats` unit cells long.
+
+    Args:
+        frac: (S, 3) positions in the unit cell.
+        repeats: (3,) unit cells along each axis.
+        lattice: (3, 3) vectors of the supercell as rows, A.
+    """
+
+    frac: np.ndarray
+    repeats: np.ndarray
+    lattice: np.ndarray
+
+    @cached_property
+    def _classes(self) -> tuple[np.ndarray, np.ndarray]:
+        operations = lattice_isometries(self.lattice)
+        return _classify(self.frac.tobytes(), self.repeats.tobytes(), operations.tobytes())
+
+    @property
+    def class_of(self) -> np.ndarray:
+        """(S, S, n_cells) class of the displacement from a site to one some cells further."""
+        return self._classes[0]
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """(C, 3) one displacement of each class, in fractions of the supercell."""
+        return self._classes[1]
+
+    def count(self, first: Occupied, second: Occupied) -> np.ndarray:
+        """(C,) ordered pairs of each class from the atoms of `first` to those of `second`."""
+        counts = np.zeros(len(self.vectors), dtype=np.int64)
+        n_sites, _, n_cells = self.class_of.shape
+        flat = self.class_of.reshape(-1)
+        block = max(1, 2_000_000 // max(1, len(second.site)))
+        for start in range(0, len(first.site), block):
+            site, cell = first.site[start : start + block], first.cell[start : start + block]
+            index = (site[:, None] * n_sites + second.site) * n_cells
+            for axis, repeats in enumerate(self.repeats.tolist()):
+                step = (second.cell[:, axis] - cell[:, None, axis]) % repeats
+                index += step * int(np.prod(self.repeats[axis + 1 :]))
+            counts += np.bincount(flat[index.reshape(-1)], minlength=len(counts))
+        return counts
+
+
+@dataclass(frozen=True, eq=False)
+class Occupied:
+    """Atoms on sites: (N,) index of the site in the unit cell, (N, 3) index of the cell."""
+
+    site: np.ndarray
+    cell: np.ndarray
+
+
+def find_sites(frac: np.ndarray, lattice: np.ndarray) -> tuple[Sites, Occupied]:
+    """The fewest sites of a repeated unit cell on which all atoms of a supercell sit.
+
+    Atoms that share no sites come back as they are, each on its own site of a single cell.
+    """
+    folded = np.asarray(frac, dtype=float).copy()
+    repeats = np.ones(3, dtype=np.int64)
+    for axis in range(3):
+        trial = folded.copy()
+        fewest = len(np.unique(_key(folded)))
+        for count in range(2, _MOST_REPEATS + 1):
+            trial[:, axis] = folded[:, axis] * count
+            sites = len(np.unique(_key(trial)))
+            if sites < fewest:
+                fewest, repeats[axis] = sites, count
+        folded[:, axis] *= repeats[axis]
+    _, first, site = np.unique(_key(folded), return_index=True, return_inverse=True)
+    unit = folded[first] - np.floor(folded[first])
+    cell = np.rint(folded - unit[site]).astype(np.int64) % repeats
+    return Sites(unit, repeats, np.asarray(lattice)), Occupied(site, cell)
+
+
+def lattice_isometries(lattice: np.ndarray) -> np.ndarray:
+    """(M, 3, 3) integer matrices R for which the fractional vectors v and v @ R are as long.
+
+    Those with elements -1, 0 and 1 are found, which is all of them in the usual cells.
+    """
+    metric = lattice @ lattice.T
+    tolerance = 1e-9 * np.trace(metric)
+    steps = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
+    lengths = np.einsum("ij,jk,ik->i", steps, metric, steps)
+    images = [steps[np.abs(lengths - metric[i, i]) < tolerance] for i in range(3)]
+    rows = np.array(list(itertools.product(*images)))
+    metrics = rows @ metric @ rows.transpose(0, 2, 1)
+    return rows[np.abs(metrics - metric).max(axis=(1, 2)) < tolerance]
+
+
+@lru_cache(maxsize=16)
+def _classify(
+    frac_bytes: bytes, repeats_bytes: bytes, operations_bytes: bytes
+) -> tuple[np.ndarray, np.ndarray]:
+    """`Sites.class_of` and `Sites.vectors`; by bytes, since equal sites occur in many hosts."""
+    frac = np.frombuffer(frac_bytes).reshape(-1, 3)
+    repeats = np.frombuffer(repeats_bytes, dtype=np.int64)
+    operations = np.frombuffer(operations_bytes, dtype=np.int64).reshape(-1, 3, 3)
+    cells = np.stack(np.meshgrid(*(np.arange(n) for n in repeats), indexing="ij"), axis=-1)
+    between = frac[None, :, None, :] - frac[:, None, None, :]
+    vectors = ((between + cells.reshape(-1, 3)) / repeats).reshape(-1, 3)
+    _, first, distinct = np.unique(_key(vectors), return_index=True, return_inverse=True)
+    vectors = vectors[first]
+    lowest = np.full(len(vectors), np.iinfo(np.int64).max)
+    for operation in operations:
+        np.minimum(lowest, _key(vectors @ operation), out=lowest)
+    _, first, group = np.unique(lowest, return_index=True, return_inverse=True)
+    class_of = group[distinct].astype(np.int32).reshape(len(frac), len(frac), -1)
+    return class_of, vectors[first]
+
+
+def _key(frac: np.ndarray) -> np.ndarray:
+    """(N,) one integer for each fractional vector, the same for vectors a lattice vector apart."""
+    whole = np.rint(frac * (1 << _BITS)).astype(np.int64) & ((1 << _BITS) - 1)
+    return (whole[:, 0] << 2 * _BITS) | (whole[:, 1] << _BITS) | whole[:, 2]

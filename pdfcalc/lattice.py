@@ -1,0 +1,127 @@
+"""The lattice engine: pairs counted by displacement class, peaks summed by distance.
+
+Exact for atoms on common sites. A change of a few sites is counted by the sites changed alone:
+each one against the unchanged lattice, which looks the same from all like sites, and all of them
+against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pdfcalc.displacements import Occupied, Sites, find_sites
+from pdfcalc.parameters import PDFParameters
+from pdfcalc.peaks import image_distances, longest_distance, sum_peaks
+from pdfcalc.scattering import scattering_power
+from pdfcalc.species import Species
+from pdfcalc.structure import AtomicStructure
+from pdfcalc.transform import pdf_from_peaks
+
+
+def lattice_peaks(
+    structure: AtomicStructure, species: list[Species], parameters: PDFParameters
+) -> np.ndarray:
+    """(n,) sum of b_i b_j / d * Gaussian over the ordered pairs, on `parameters.r_extended`."""
+    sites, all_atoms = find_sites(structure.frac, structure.lattice)
+    occupied = [Occupied(all_atoms.site[s.atoms], all_atoms.cell[s.atoms]) for s in species]
+    sums = _PeakSums(sites, 1, parameters)
+    for i, first in enumerate(species):
+        for j, second in enumerate(species[i:], start=i):
+            counts = sites.count(occupied[i], occupied[j]) * (1 if i == j else 2)
+            sums.add(0, first.uiso + second.uiso, first.power * second.power * counts)
+    return sums.peaks()[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What makes a variant of a lattice: sites emptied, and sites filled by one element."""
+
+    removed: Occupied
+    added: Occupied
+    element: str
+    uiso: float
+
+
+@dataclass(frozen=True, eq=False)
+class LatticeCrystal:
+    """A supercell of one element, of which many variants are wanted.
+
+    Args:
+        sites: all sites that may ever hold an atom; the first `n_filled` are filled.
+        element: symbol of the element that fills them.
+        uiso: its mean-square displacement, A^2.
+    """
+
+    sites: Sites
+    n_filled: int
+    element: str
+    uiso: float
+
+    def pdfs(self, changes: Sequence[Change], parameters: PDFParameters) -> np.ndarray:
+        """(V, n_r) G(r) of each change made to the crystal, on `parameters.r`, 1/A^2."""
+        n_cells = int(np.prod(self.sites.repeats))
+        power = scattering_power(self.element, parameters.scattering)
+        # seen_from[s] counts the filled sites by class as site s sees them.
+        seen_from = np.stack([_histogram(row, self.sites) for row in self._filled_around()])
+        undisturbed = seen_from[: self.n_filled].sum(axis=0) * n_cells
+        sums = _PeakSums(self.sites, len(changes), parameters)
+        n_atoms, total_power = np.empty(len(changes)), np.empty(len(changes))
+        for row, change in enumerate(changes):
+            gone, new = change.removed, change.added
+            new_power = scattering_power(change.element, parameters.scattering)
+            kept = undisturbed - 2 * seen_from[gone.site].sum(axis=0) + self.sites.count(gone, gone)
+            mixed = seen_from[new.site].sum(axis=0) - self.sites.count(gone, new)
+            sums.add(row, 2 * self.uiso, power**2 * kept)
+            sums.add(row, self.uiso + change.uiso, 2 * power * new_power * mixed)
+            sums.add(row, 2 * change.uiso, new_power**2 * self.sites.count(new, new))
+            n_kept = self.n_filled * n_cells - len(gone.site)
+            n_atoms[row] = n_kept + len(new.site)
+            total_power[row] = n_kept * power + len(new.site) * new_power
+        peaks = sums.peaks() * (n_atoms / total_power**2)[:, None]
+        volume = abs(np.linalg.det(self.sites.lattice))
+        return pdf_from_peaks(peaks, n_atoms / volume, parameters)
+
+    def _filled_around(self) -> np.ndarray:
+        """(S, n_filled * n_cells) class of the displacement from each site to each filled one."""
+        class_of = self.sites.class_of
+        return class_of[:, : self.n_filled].reshape(len(class_of), -1)
+
+
+def _histogram(classes: np.ndarray, sites: Sites) -> np.ndarray:
+    return np.bincount(classes, minlength=len(sites.vectors))
+
+
+class _PeakSums:
+    """Peaks of several PDFs, gathered by the sum of Uiso on which their width depends."""
+
+    def __init__(self, sites: Sites, n_rows: int, parameters: PDFParameters) -> None:
+        self._sites, self._n_rows, self._parameters = sites, n_rows, parameters
+        self._weights: dict[float, np.ndarray] = {}
+
+    def add(self, row: int, u_sum: float, weights: np.ndarray) -> None:
+        """Add weights (C,), one a class of displacements, to the pairs of PDF `row`."""
+        if not weights.any():
+            return
+        shape = (self._n_rows, len(weights))
+        self._weights.setdefault(u_sum, np.zeros(shape))[row] += weights
+
+    def peaks(self) -> np.ndarray:
+        """(n_rows, n) summed peaks on `parameters.r_extended`."""
+        total = np.zeros((self._n_rows, len(self._parameters.r_extended)))
+        cutoff = longest_distance(self._parameters, max(self._weights))
+        blocks = list(image_distances(self._sites.vectors, self._sites.lattice, cutoff))
+        member = np.concatenate([index for index, _ in blocks])
+        distance = np.concatenate([length for _, length in blocks])
+        # Distances that agree to 1e-9 A are one shell; rounding joins what symmetry makes equal.
+        shells, shell = np.unique(np.rint(distance * 1e9), return_inverse=True)
+        for u_sum, weights in self._weights.items():
+            rows = np.flatnonzero(weights.any(axis=1))
+            by_shell = np.stack([np.bincount(shell, weights=weights[row, member]) for row in rows])
+            used = np.flatnonzero(by_shell.any(axis=0))
+            total[rows] += sum_peaks(
+                shells[used] * 1e-9, by_shell[:, used], u_sum, self._parameters
+            )
+        return total

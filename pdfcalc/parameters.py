@@ -1,0 +1,82 @@
+"""The r-grid and the instrument of a PDF."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+TERMINATION_RIPPLES = 6
+"""Ripples of period 2 pi / qmax by which the calculation reaches past rmax, as in diffpy.srreal."""
+
+
+@dataclass(frozen=True)
+class PDFParameters:
+    """Grid and instrument of a PDF, with the names that PDFgui and diffpy.srreal use.
+
+    Args:
+        rmin, rmax, rstep: the grid holds the multiples of `rstep` in [rmin, rmax), in A.
+        qmin: F(Q) is zero below it, in 1/A.
+        qmax: F(Q) is zero from it on, in 1/A; None for no upper limit.
+        qdamp: damping of G(r) by the instrument's resolution, exp(-(r qdamp)^2 / 2), in 1/A.
+        qbroad: broadening of the peaks, sigma^2 (1 + (qbroad r)^2), in 1/A.
+        scattering: "xray" (scattering power Z) or "neutron" (coherent scattering length).
+
+    Raises:
+        ValueError: a value is not finite or out of its range.
+    """
+
+    rmin: float = 0.0
+    rmax: float = 30.0
+    rstep: float = 0.01
+    qmin: float = 0.0
+    qmax: float | None = None
+    qdamp: float = 0.0
+    qbroad: float = 0.0
+    scattering: str = "xray"
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "scattering" or (field.name == "qmax" and value is None):
+                continue
+            if not math.isfinite(value) or value < 0:
+                raise ValueError(f"{field.name} = {value}: must be finite and not negative")
+        if self.scattering not in ("xray", "neutron"):
+            raise ValueError(f"scattering = {self.scattering!r}: must be 'xray' or 'neutron'")
+        if not 0 < self.rstep <= self.rmax:
+            raise ValueError(f"rstep = {self.rstep}: must be in (0, rmax = {self.rmax}]")
+        if self.rmin > self.rmax:
+            raise ValueError(f"rmin = {self.rmin}: must not exceed rmax = {self.rmax}")
+        if self.qmax is not None:
+            if self.qmin >= self.qmax:
+                raise ValueError(f"qmin = {self.qmin}: must be less than qmax = {self.qmax}")
+            if self.qmax * self.rstep > math.pi:
+                raise ValueError(
+                    f"rstep = {self.rstep} is too coarse for qmax = {self.qmax}: "
+                    f"use at most pi / qmax = {math.pi / self.qmax:.4f}"
+                )
+
+    @property
+    def r(self) -> np.ndarray:
+        """(n_r,) the grid in A."""
+        return self._indices() * self.rstep
+
+    @property
+    def _extended_size(self) -> int:
+        reach = self.rmax + (TERMINATION_RIPPLES * 2 * math.pi / self.qmax if self.qmax else 0.0)
+        return _ceil_steps(reach, self.rstep)
+
+    @property
+    def r_extended(self) -> np.ndarray:
+        """(n,) the grid on which peaks are summed: from 0, past rmax by the termination ripples."""
+        return np.arange(self._extended_size) * self.rstep
+
+    def _indices(self) -> np.ndarray:
+        return np.arange(_ceil_steps(self.rmin, self.rstep), _ceil_steps(self.rmax, self.rstep))
+
+
+def _ceil_steps(length: float, step: float) -> int:
+    """The smallest n with n * step >= length, blind to the last digits of the quotient."""
+    return math.ceil(round(length / step, 6))

@@ -1,0 +1,48 @@
+"""From summed peaks to G(r) as an instrument sees it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from pdfcalc.parameters import PDFParameters
+
+
+def pdf_from_peaks(
+    peaks: np.ndarray, number_density: np.ndarray, parameters: PDFParameters
+) -> np.ndarray:
+    """G(r) = peaks - 4 pi rho0 r, cut to [qmin, qmax) in Q and damped.
+
+    The formula and its discretisation are those of PDFCalculator in diffpy.srreal
+    (Juhas et al., Acta Cryst. A71 (2015) 562, DOI 10.1107/S2053273315014473).
+
+    Args:
+        peaks: (V, n) on `parameters.r_extended`, normalised by N <b>^2, 1/A^2.
+        number_density: (V,) atoms per A^3.
+
+    Returns:
+        (V, n_r) on `parameters.r`, 1/A^2.
+    """
+    r = parameters.r_extended
+    g = peaks - 4 * math.pi * np.asarray(number_density)[:, None] * r
+    if parameters.qmin > 0 or parameters.qmax is not None:
+        g = _band(g, parameters)
+    g *= np.exp(-0.5 * (parameters.qdamp * r) ** 2)
+    first = round(parameters.r[0] / parameters.rstep) if len(parameters.r) else 0
+    return g[:, first : first + len(parameters.r)]
+
+
+def _band(g: np.ndarray, parameters: PDFParameters) -> np.ndarray:
+    """The part of odd functions g (V, n) on a grid from 0 that lies in [qmin, qmax)."""
+    from scipy.fft import dst, idst
+
+    size = g.shape[1]
+    padded = 1 << (size - 1).bit_length()
+    # DST-I leaves out the two ends, where an odd function is zero.
+    f = dst(g[:, 1:], type=1, n=padded - 1, axis=1)
+    q = np.arange(1, padded) * math.pi / (padded * parameters.rstep)
+    f[:, (q < parameters.qmin) | (q >= (parameters.qmax or math.inf))] = 0
+    banded = np.zeros_like(g)
+    banded[:, 1:] = idst(f, type=1, axis=1)[:, : size - 1]
+    return banded

@@ -1,0 +1,132 @@
+"""The lattice engine's counts, and variants of one crystal against their explicit atoms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
+from pdfcalc.displacements import Occupied, Sites, find_sites, lattice_isometries
+from pdfcalc.lattice import Change, LatticeCrystal
+from pdfcalc.peaks import image_distances
+
+LATTICES = {
+    "cubic": (3.6 * np.eye(3), 48),
+    "tetragonal": (np.diag([3.2, 3.2, 4.9]), 16),
+    "hexagonal": (np.array([[3.2, 0, 0], [-1.6, 1.6 * 3**0.5, 0], [0, 0, 5.2]]), 24),
+    "orthorhombic": (np.diag([3.0, 4.0, 5.0]), 8),
+    "triclinic": (np.array([[3.0, 0, 0], [0.4, 4.0, 0], [0.3, -0.7, 5.0]]), 2),
+}
+
+
+@pytest.mark.parametrize("name", LATTICES)
+def test_isometries_are_the_lattice_point_group(name):
+    lattice, order = LATTICES[name]
+    operations = lattice_isometries(lattice)
+    assert len(operations) == order
+    vectors = np.random.default_rng(0).normal(size=(20, 3))
+    for operation in operations:
+        np.testing.assert_allclose(
+            np.linalg.norm(vectors @ operation @ lattice, axis=1),
+            np.linalg.norm(vectors @ lattice, axis=1),
+        )
+
+
+@pytest.mark.parametrize("name", LATTICES)
+def test_displacements_of_a_class_have_the_same_distances(name):
+    lattice, _ = LATTICES[name]
+    repeats = np.array([3, 2, 3])
+    frac = np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0.25, 0.5, 0.1]])
+    sites = Sites(frac, repeats, lattice * repeats[:, None])
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        first, second = rng.integers(len(frac), size=2)
+        cell = rng.integers(repeats)
+        vector = (frac[second] + cell - frac[first]) / repeats
+        flat = np.ravel_multi_index(tuple(cell), tuple(repeats))
+        member = sites.vectors[sites.class_of[first, second, flat]]
+        found, expected = (
+            np.sort(np.concatenate([d for _, d in image_distances(v[None], sites.lattice, 12.0)]))
+            for v in (member, vector)
+        )
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.tuples(*[st.integers(1, 6)] * 3))
+def test_sites_found_put_every_atom_back_where_it_was(seed, repeats):
+    rng = np.random.default_rng(seed)
+    unit = rng.random((rng.integers(1, 4), 3))
+    cells = np.stack(np.meshgrid(*map(np.arange, repeats), indexing="ij"), -1).reshape(-1, 3)
+    frac = ((unit[None] + cells[:, None]) / repeats).reshape(-1, 3)
+    frac = frac[rng.random(len(frac)) < 0.9] + rng.integers(-2, 3, 3)
+    if len(frac) == 0:
+        return
+    sites, occupied = find_sites(frac, np.eye(3))
+    back = (sites.frac[occupied.site] + occupied.cell) / sites.repeats
+    difference = back - frac
+    np.testing.assert_allclose(difference, np.rint(difference), atol=1e-6)
+
+
+def test_sites_of_a_supercell_with_defects_are_those_of_its_unit_cell():
+    cells = np.stack(np.meshgrid(*[np.arange(5)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    fcc = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    frac = ((fcc[None] + cells[:, None]) / 5).reshape(-1, 3)
+    frac = np.concatenate([np.delete(frac, [3, 77, 210], axis=0), [[0.25, 0.05, 0.85]]])
+    sites, _ = find_sites(frac, np.eye(3))
+    assert np.prod(sites.repeats) >= 125
+    assert len(sites.frac) <= 5
+
+
+@st.composite
+def changed_crystals(draw) -> tuple[LatticeCrystal, list[Change]]:
+    """A small crystal with two kinds of further sites, and a few arbitrary changes of it."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    lattice, _ = LATTICES[draw(st.sampled_from(sorted(LATTICES)))]
+    repeats = np.array(draw(st.tuples(*[st.integers(1, 3)] * 3)))
+    frac = np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0], [0.25, 0.5, 0]])
+    crystal = LatticeCrystal(Sites(frac, repeats, lattice * repeats[:, None]), 2, "Ti", 0.006)
+    cells = np.stack(np.meshgrid(*map(np.arange, repeats), indexing="ij"), -1).reshape(-1, 3)
+
+    def some_of(sites: np.ndarray, most: int) -> Occupied:
+        site, cell = np.repeat(sites, len(cells)), np.tile(cells, (len(sites), 1))
+        chosen = rng.permutation(len(site))[: rng.integers(0, most + 1)]
+        return Occupied(site[chosen], cell[chosen])
+
+    changes = []
+    for element, uiso in (("Ti", 0.006), ("Ni", 0.006), ("Pb", 0.011)):
+        removed = some_of(np.array([0, 1]), len(cells))
+        added = removed if rng.random() < 0.3 else some_of(np.array([2, 3]), len(cells))
+        changes.append(Change(removed, added, element, uiso))
+    return crystal, changes
+
+
+def _atoms(crystal: LatticeCrystal, change: Change) -> AtomicStructure:
+    repeats = crystal.sites.repeats
+    cells = np.stack(np.meshgrid(*map(np.arange, repeats), indexing="ij"), -1).reshape(-1, 3)
+    gone = {(s, *c) for s, c in zip(change.removed.site, change.removed.cell, strict=True)}
+    kept = [(s, *c) for s in range(crystal.n_filled) for c in cells if (s, *c) not in gone]
+    site = np.array([s for s, *_ in kept] + change.added.site.tolist(), dtype=int)
+    cell = np.array([c for _, *c in kept] + change.added.cell.tolist())
+    n_new = len(change.added.site)
+    return AtomicStructure(
+        crystal.sites.lattice,
+        (crystal.sites.frac[site] + cell) / repeats,
+        [crystal.element] * len(kept) + [change.element] * n_new,
+        [crystal.uiso] * len(kept) + [change.uiso] * n_new,
+    )
+
+
+@pytest.mark.parametrize("scattering", ["xray", "neutron"])
+@settings(max_examples=15, deadline=None)
+@given(changed_crystals())
+def test_variants_are_those_of_the_explicit_atoms(scattering, drawn):
+    crystal, changes = drawn
+    parameters = PDFParameters(1.5, 15.0, 0.01, 0.6, 23.6, 0.03, 0.01, scattering)
+    g = crystal.pdfs(changes, parameters)
+    assert g.shape == (len(changes), len(parameters.r))
+    for row, change in zip(g, changes, strict=True):
+        _, expected = calculate_pdf(_atoms(crystal, change), parameters, "pairs")
+        np.testing.assert_allclose(row, expected, atol=2e-5 * np.abs(expected).max())
