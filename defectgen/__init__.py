@@ -1,0 +1,1 @@
+"""Which hosts, which sites, which atoms."""
