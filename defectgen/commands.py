@@ -1,0 +1,87 @@
+"""Console commands about crystals: the library of hosts, and one structure's PDF."""
+
+from __future__ import annotations
+
+import json as json_module
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def library(
+    cif: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of CIF files, searched recursively.  [default: embedded library]"
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the hosts to this JSON file.")] = None,
+    published_only: Annotated[
+        bool, typer.Option("--published-only", help="Leave the embedded derived entries out.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Curate hosts from CIF files, or list the embedded library."""
+    from defectgen.library import embedded_library, write_library
+
+    if cif is None:
+        hosts, notes, quarantined = embedded_library(published_only=published_only), [], []
+    else:
+        from defectgen.cif import read_cif_folder
+
+        folder = read_cif_folder(cif)
+        hosts = [entry.host for entry in folder.accepted]
+        notes = [(entry.file, note) for entry in folder.accepted for note in entry.notes]
+        quarantined = [{"file": bad.file, "reason": bad.reason} for bad in folder.quarantined]
+    if out is not None:
+        write_library(out, hosts)
+    groups = Counter(host.space_group for host in hosts)
+    report = {
+        "n_accepted": len(hosts),
+        "n_quarantined": len(quarantined),
+        "quarantined": quarantined,
+        "repairs": [{"file": file, "repair": note} for file, note in notes],
+        "space_groups": {str(group): groups[group] for group in sorted(groups)},
+        "origins": dict(Counter(host.origin for host in hosts)),
+    }
+    if json:
+        typer.echo(json_module.dumps(report))
+        return
+    for file, note in notes:
+        typer.echo(f"repaired {file}: {note}")
+    for bad in quarantined:
+        typer.echo(f"quarantined {bad['file']}: {bad['reason']}")
+    counts = ", ".join(f"{count} in {group}" for group, count in groups.most_common())
+    typer.echo(f"{len(hosts)} hosts accepted ({counts}), {len(quarantined)} files quarantined")
+
+
+def pdf(
+    structure: Annotated[Path, typer.Argument(help="CIF file of any crystal.")],
+    out: Annotated[Path | None, typer.Option(help="Write a .gr file, not to the terminal.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="lattice, pairs or diffpy.  [default: what suits]")
+    ] = None,
+    rmax: Annotated[float, typer.Option(help="A")] = 30.0,
+    rstep: Annotated[float, typer.Option(help="A")] = 0.01,
+    qmin: Annotated[float, typer.Option(help="1/A")] = 0.6,
+    qmax: Annotated[float, typer.Option(help="1/A")] = 23.6,
+    qdamp: Annotated[float, typer.Option(help="1/A")] = 0.0291601718936,
+    qbroad: Annotated[float, typer.Option(help="1/A")] = 0.0103215402787,
+    neutron: Annotated[bool, typer.Option("--neutron", help="Neutrons, not X-rays.")] = False,
+) -> None:
+    """Compute one structure's PDF."""
+    from defectgen.cif import read_structure
+    from pdfcalc import PDFParameters, calculate_pdf
+    from pdfcalc.gr_files import write_gr
+
+    scattering = "neutron" if neutron else "xray"
+    parameters = PDFParameters(0.0, rmax, rstep, qmin, qmax, qdamp, qbroad, scattering)
+    r, g = calculate_pdf(read_structure(structure), parameters, engine)
+    if out is None:
+        for x, y in zip(r, g, strict=True):
+            typer.echo(f"{x:.6g} {y:.8g}")
+    else:
+        write_gr(out, r, g, parameters)
+        typer.echo(f"wrote {len(r)} points to {out}")

@@ -1,0 +1,408 @@
+"""One crystal as a CIF file describes it: cell, symmetry operations, atoms, displacements.
+
+pymatgen splits the text into tags and values and parses the operations; spglib's tables give the
+operations of a file that only names its group. Nothing here judges what the crystal is.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+MERGE_TOLERANCE = 0.1
+"""A; images of an atom nearer than this are one atom, at their mean position."""
+
+MAXIMUM_IMAGES = 50_000
+"""Most atoms times symmetry operations that are expanded."""
+
+MAXIMUM_LINE = 4096
+"""Characters; CIF allows 2048."""
+
+UISO_RANGE = (1e-4, 0.5)
+"""A^2; displacements outside are taken for absent. Zero-point motion exceeds the lower end."""
+
+_B_TO_U = 1 / (8 * math.pi**2)
+_XYZ_TAGS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
+_HALL_TAGS = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
+_SYMBOL_TAGS = ("_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m")
+_NUMBER_TAGS = ("_space_group_it_number", "_symmetry_int_tables_number")
+_TEMPERATURE_TAGS = (
+    "_diffrn_ambient_temperature",
+    "_diffrn_ambient_temp",
+    "_cell_measurement_temperature",
+    "_cell_measurement_temp",
+)
+_PRESSURE_TAGS = ("_diffrn_ambient_pressure", "_cell_measurement_pressure")
+
+Tags = Mapping[str, "str | list[str]"]
+"""Tags in lower case, and their values; those of a loop are lists."""
+
+
+@dataclass(frozen=True)
+class Atom:
+    """One row of the file's list of atoms."""
+
+    label: str
+    element: str
+    frac: np.ndarray
+    occupancy: float
+    uiso: float | None
+    """A^2; None where the file gives none that is usable"""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the file says, before symmetry is applied."""
+
+    lattice: np.ndarray
+    """(3, 3) cell vectors as rows, A"""
+    atoms: tuple[Atom, ...]
+    settings: tuple[tuple[np.ndarray, np.ndarray], ...]
+    """rotations (n, 3, 3) and translations (n, 3) of each setting that the file may mean"""
+    atoms_per_cell: float | None
+    """from the formula and the number of formula units"""
+    declared_group: int | None
+    temperature: float | None
+    """K"""
+    pressure: float | None
+    """GPa"""
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """All atoms of the cell; `row` leads from each to its row in the file."""
+
+    lattice: np.ndarray
+    frac: np.ndarray
+    row: np.ndarray
+    notes: tuple[str, ...]
+
+
+def describe(content: bytes) -> Description:
+    """Read a CIF file.
+
+    Raises:
+        ValueError: with the reason why the file describes no single crystal.
+    """
+    text, notes = _decoded(content)
+    tags = _structure_block(text)
+    lattice = _lattice(tags)
+    atoms, atom_notes = _atoms(tags, lattice)
+    settings, setting_notes = _settings(tags)
+    pressure = _first_number(tags, _PRESSURE_TAGS)
+    temperature = _first_number(tags, _TEMPERATURE_TAGS)
+    if temperature is not None and temperature <= 0:
+        notes.append(f"temperature of {temperature:g} K ignored")
+        temperature = None
+    declared = _first_number(tags, _NUMBER_TAGS)
+    return Description(
+        lattice=lattice,
+        atoms=atoms,
+        settings=settings,
+        atoms_per_cell=_atoms_per_cell(tags),
+        declared_group=None if declared is None else int(declared),
+        temperature=temperature,
+        pressure=None if pressure is None or pressure < 0 else pressure * 1e-6,
+        notes=tuple(notes + atom_notes + setting_notes),
+    )
+
+
+def expand(description: Description) -> Crystal:
+    """Apply the symmetry operations; atoms given more than once are merged.
+
+    Raises:
+        ValueError: too many atoms, or a file without operations leaves its origin open.
+    """
+    crystals = [_expanded(description, *setting) for setting in description.settings]
+    if len(crystals) > 1:
+        expected = description.atoms_per_cell
+        crystals = [c for c in crystals if len(c.frac) == expected]
+    if len(crystals) != 1:
+        raise ValueError(
+            "the file names its space group but not which of its settings (origin choice, axes) "
+            "it uses: add the symmetry operations"
+        )
+    return crystals[0]
+
+
+def _expanded(description: Description, rotations: np.ndarray, shifts: np.ndarray) -> Crystal:
+    lattice, atoms = description.lattice, description.atoms
+    if len(atoms) * len(rotations) > MAXIMUM_IMAGES:
+        raise ValueError(f"too large: {len(atoms)} atoms under {len(rotations)} operations")
+    elements = np.array([atom.element for atom in atoms])
+    frac, row, duplicates = np.empty((0, 3)), np.empty(0, int), []
+    for i, atom in enumerate(atoms):
+        orbit = _merged(lattice, rotations @ atom.frac + shifts)
+        alike = frac[elements[row] == atom.element]
+        fresh = np.array([not _near(lattice, alike, point).any() for point in orbit])
+        # Atoms that share a place are one atom in full, or the parts of a disordered one.
+        if atom.occupancy > 0.99 and not fresh.all():
+            orbit = orbit[fresh]
+            duplicates.append(atom.label)
+        frac, row = np.concatenate([frac, orbit]), np.append(row, np.full(len(orbit), i))
+    notes = [f"atoms given more than once merged: {', '.join(duplicates)}"] if duplicates else []
+    return Crystal(lattice, frac % 1.0, row, tuple(notes))
+
+
+def _near(lattice: np.ndarray, points: np.ndarray, point: np.ndarray) -> np.ndarray:
+    difference = points - point
+    return np.linalg.norm((difference - np.rint(difference)) @ lattice, axis=1) < MERGE_TOLERANCE
+
+
+def _merged(lattice: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """The distinct ones of an atom's images; the mean undoes the rounding of special positions."""
+    distinct = []
+    while len(images):
+        near = _near(lattice, images, images[0])
+        difference = images[near] - images[0]
+        distinct.append(images[0] + (difference - np.rint(difference)).mean(axis=0))
+        images = images[~near]
+    return np.array(distinct)
+
+
+def number(value: str | None) -> float | None:
+    """A CIF number, with or without a standard uncertainty; None for anything else."""
+    match = re.fullmatch(r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)(?:\(\d*\))?", (value or "").strip())
+    try:
+        result = float(match[1]) if match else math.nan
+    except ValueError:
+        return None
+    return result if math.isfinite(result) else None
+
+
+def _decoded(content: bytes) -> tuple[str, list[str]]:
+    if not content.strip():
+        raise ValueError("the file is empty")
+    if b"\0" in content:
+        raise ValueError("the file is not text")
+    try:
+        text, notes = content.decode("utf-8-sig"), []
+    except UnicodeDecodeError:
+        text, notes = content.decode("latin-1"), ["text is not UTF-8; read as Latin-1"]
+    # pymatgen's expressions take quadratic time over long lines and runs of blanks.
+    lines = [re.sub(r"[ \t]{2,}", " ", line).rstrip() for line in text.splitlines()]
+    if max(map(len, lines)) > MAXIMUM_LINE:
+        raise ValueError(f"a line of {max(map(len, lines))} characters: not CIF")
+    return "\n".join(line for line in lines if line), notes
+
+
+def _structure_block(text: str) -> Tags:
+    """Tags of the one data block that lists atoms."""
+    from pymatgen.io.cif import CifBlock
+
+    blocks = re.split(r"^[ \t]*data_", text, flags=re.MULTILINE | re.IGNORECASE)[1:]
+    if not blocks:
+        raise ValueError("not a CIF file: it has no data block")
+    listing = [block for block in blocks if "_atom_site_fract_x" in block.lower()]
+    if not listing:
+        raise ValueError("no atoms: the file has no _atom_site_fract_x")
+    if len(listing) > 1:
+        names = ", ".join((block.split() or [""])[0] for block in listing[:3])
+        raise ValueError(
+            f"holds {len(listing)} structures ({names}{', ...' * (len(listing) > 3)}): "
+            "save each as its own file"
+        )
+    try:
+        data = CifBlock.from_str(f"data_{listing[0]}").data
+    except Exception as error:  # pymatgen raises whatever its list operations happen to raise
+        raise ValueError(f"not valid CIF: cut off, or a loop_ has uneven rows ({error})") from error
+    return {tag.lower(): value for tag, value in data.items()}
+
+
+def _atoms(tags: Tags, lattice: np.ndarray) -> tuple[tuple[Atom, ...], list[str]]:
+    """The listed atoms, and the type symbols that were not plain elements."""
+    labels = _column(tags, "_atom_site_label") or _column(tags, "_atom_site_type_symbol")
+    types = _column(tags, "_atom_site_type_symbol") or labels
+    occupancies = _column(tags, "_atom_site_occupancy") or ["1"] * len(labels)
+    coordinates = [_column(tags, f"_atom_site_fract_{axis}") for axis in "xyz"]
+    if not labels or {len(c) for c in (types, occupancies, *coordinates)} != {len(labels)}:
+        raise ValueError("the list of atoms lacks labels or fractional coordinates")
+    if len(labels) > MAXIMUM_IMAGES:
+        raise ValueError(f"too large: {len(labels)} atoms")
+    displacements = _displacements(tags, lattice, labels)
+    atoms, renamed = [], {}
+    for i, label in enumerate(labels):
+        element = _element(types[i]) or _element(label)
+        if element is None:
+            raise ValueError(f"atom {label!r}: no element is called {types[i]!r}")
+        if types is not labels and types[i] != element:
+            renamed[types[i]] = element
+        position = [number(column[i]) for column in coordinates]
+        if None in position:
+            raise ValueError(f"atom {label!r} has no coordinates")
+        occupancy = number(occupancies[i])
+        full = 1.0 if occupancy is None else occupancy
+        atoms.append(Atom(label, element, np.array(position, float), full, displacements[i]))
+    return tuple(atoms), [f"{symbol!r} read as {element}" for symbol, element in renamed.items()]
+
+
+def _column(tags: Tags, tag: str) -> list[str]:
+    value = tags.get(tag.lower(), [])
+    return [value] if isinstance(value, str) else value
+
+
+def _first_number(tags: Tags, names: tuple[str, ...]) -> float | None:
+    values = (number(value) for name in names for value in _column(tags, name)[:1])
+    return next((value for value in values if value is not None), None)
+
+
+def _lattice(tags: Tags) -> np.ndarray:
+    from pymatgen.core import Lattice
+
+    names = [f"_cell_length_{axis}" for axis in "abc"]
+    names += [f"_cell_angle_{name}" for name in ("alpha", "beta", "gamma")]
+    values = [x for name in names if (x := _first_number(tags, (name,))) is not None]
+    lengths, angles = values[:3], values[3:]
+    if len(values) != 6:
+        raise ValueError("cell lengths or angles are missing or not numbers")
+    if not (all(0.5 < x < 1000 for x in lengths) and all(5 < x < 175 for x in angles)):
+        raise ValueError(f"absurd cell: lengths {lengths} A, angles {angles} degrees")
+    lattice = np.array(Lattice.from_parameters(*lengths, *angles).matrix)
+    if not np.linalg.det(lattice) > 0.05 * math.prod(lengths):
+        raise ValueError(f"absurd cell: angles {angles} degrees span no volume")
+    return lattice
+
+
+def _element(symbol: str) -> str | None:
+    """Element of a type symbol or label, such as Zr1+, Fe3+, Ni1, D or NI_a."""
+    from pymatgen.core import Element
+
+    letters = re.match(r"\d*([A-Za-z]{1,2})", symbol)
+    if not letters:
+        return None
+    candidates = (letters[1].capitalize(), letters[1][0].upper())
+    return next((c for c in candidates if Element.is_valid_symbol(c)), None)
+
+
+def _displacements(tags: Tags, lattice: np.ndarray, labels: list[str]) -> list[float | None]:
+    """Isotropic displacement (A^2) of each atom, from the first usable of U, B and tensors."""
+    isotropic = [
+        (_column(tags, "_atom_site_u_iso_or_equiv"), 1.0),
+        (_column(tags, "_atom_site_b_iso_or_equiv"), _B_TO_U),
+    ]
+    tensors = _equivalent_isotropic(tags, lattice)
+    result = []
+    for i, label in enumerate(labels):
+        values = [number(column[i]) for column, _ in isotropic if i < len(column)]
+        scales = [scale for column, scale in isotropic if i < len(column)]
+        candidates = [v * s for v, s in zip(values, scales, strict=True) if v is not None]
+        candidates += tensors.get(label, [])
+        low, high = UISO_RANGE
+        result.append(next((u for u in candidates if low <= u <= high), None))
+    return result
+
+
+def _equivalent_isotropic(tags: Tags, lattice: np.ndarray) -> dict[str, list[float]]:
+    """U_eq by label: a third of the trace in a Cartesian basis.
+
+    Fischer & Tillmanns (1988), Acta Cryst. C44, 775, https://doi.org/10.1107/S0108270187012745.
+    """
+    metric = lattice @ lattice.T
+    reciprocal = np.sqrt(np.diag(np.linalg.inv(metric)))
+    weights = np.outer(reciprocal, reciprocal) * metric / 3
+    result = defaultdict(list)
+    for kind, scale in (("u", 1.0), ("b", _B_TO_U)):
+        names = [f"_atom_site_aniso_{kind}_{ij}" for ij in ("11", "22", "33", "12", "13", "23")]
+        columns = [_column(tags, name) for name in ("_atom_site_aniso_label", *names)]
+        rows = zip(*columns, strict=True) if all(columns) else ()
+        for label, *components in rows:
+            values = [number(value) for value in components]
+            if None not in values:
+                xx, yy, zz, xy, xz, yz = values
+                tensor = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+                result[label].append(float(np.sum(weights * tensor)) * scale)
+    return result
+
+
+def _atoms_per_cell(tags: Tags) -> float | None:
+    units = _first_number(tags, ("_cell_formula_units_z",))
+    formula = " ".join(_column(tags, "_chemical_formula_sum")[:1])
+    counts = re.findall(r"[A-Z][a-z]?([\d.]*)", formula)
+    if units is None or not counts:
+        return None
+    return units * sum(number(count) or 1.0 for count in counts)
+
+
+def _settings(tags: Tags) -> tuple[tuple[tuple[np.ndarray, np.ndarray], ...], list[str]]:
+    """Operations of every setting that the file may mean, and what was assumed."""
+    for tag in _XYZ_TAGS:
+        if _column(tags, tag):
+            return (_parsed_operations(_column(tags, tag)),), []
+    for tags_of_kind, find in (
+        (_HALL_TAGS, _halls_of_hall_symbol),
+        (_SYMBOL_TAGS, _halls_of_symbol),
+        (_NUMBER_TAGS, _halls_of_number),
+    ):
+        for tag in tags_of_kind:
+            for value in _column(tags, tag)[:1]:
+                if halls := find(value):
+                    note = f"no symmetry operations; those of space group {value!r} used"
+                    return tuple(_database_operations(hall) for hall in halls), [note]
+    identity = np.eye(3, dtype=int)[None], np.zeros((1, 3))
+    return (identity,), ["no symmetry operations; the atoms listed taken for the whole cell"]
+
+
+def _parsed_operations(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    from pymatgen.core.operations import SymmOp
+
+    affine = []
+    for text in texts:
+        try:
+            matrix = SymmOp.from_xyz_str(text).affine_matrix
+        except Exception as error:
+            raise ValueError(f"symmetry operation {text!r} cannot be read") from error
+        if abs(abs(np.linalg.det(matrix[:3, :3])) - 1) > 1e-6:
+            raise ValueError(f"{text!r} is not a symmetry operation")
+        affine.append(matrix)
+    stack = np.array(affine)
+    return stack[:, :3, :3], stack[:, :3, 3]
+
+
+def _database_operations(hall_number: int) -> tuple[np.ndarray, np.ndarray]:
+    import spglib
+
+    symmetry = spglib.get_symmetry_from_database(hall_number)
+    assert symmetry is not None
+    return symmetry["rotations"], symmetry["translations"]
+
+
+@lru_cache(maxsize=1)
+def _space_group_types() -> tuple:
+    import spglib
+
+    return tuple(spglib.get_spacegroup_type(hall_number) for hall_number in range(1, 531))
+
+
+def _bare(symbol: str) -> str:
+    return re.sub(r"[\s_'\"]", "", symbol).lower()
+
+
+def _halls_of_hall_symbol(symbol: str) -> list[int]:
+    return [t.hall_number for t in _space_group_types() if _bare(t.hall_symbol) == _bare(symbol)]
+
+
+def _halls_of_number(value: str) -> list[int]:
+    return [t.hall_number for t in _space_group_types() if t.number == number(value)]
+
+
+def _halls_of_symbol(symbol: str) -> list[int]:
+    """Settings of a Hermann-Mauguin symbol; ICSD ends it with S, Z, H or R for the setting."""
+    parts = re.split(r"\s*:\s*|\s+(?=(?:[SZ]|HR?|RS?)$)", symbol.strip(), flags=re.IGNORECASE)
+    bare, choice = _bare(parts[0]), parts[-1].upper() if len(parts) > 1 else ""
+    choice = {"S": "1", "Z": "2", "HR": "H", "RS": "R"}.get(choice, choice)
+    found = [
+        t
+        for t in _space_group_types()
+        # Cubic symbols were written without the bar over 3 before 1992.
+        if bare in (_bare(t.international_short), _bare(t.international_full))
+        or (t.number >= 195 and bare == _bare(t.international_short).replace("-3", "3"))
+    ]
+    chosen = [t for t in found if t.choice.upper() == choice] if choice else found
+    return [t.hall_number for t in chosen or found]

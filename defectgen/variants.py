@@ -1,0 +1,165 @@
+"""Defect variants of a host: which atoms leave which sites, and which come."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from defectgen.elements import debye_uiso
+from defectgen.host import Host
+from defectgen.settings import IMPURITY_KINDS, INTERSTITIAL_KINDS, KINDS, DefectSettings
+from defectgen.sites import interstitial_sites
+from defectgen.voids import nearest_neighbour
+from pdfcalc.displacements import Occupied, Sites
+from pdfcalc.lattice import Change, LatticeCrystal
+from pdfcalc.structure import AtomicStructure
+
+_NONE = Occupied(np.empty(0, dtype=np.int64), np.empty((0, 3), dtype=np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """One defective (or the pristine) state of a host's supercell.
+
+    Args:
+        label: 0 for the pristine host, else 1 + the kind's place in `KINDS`.
+        concentration: number of defects as a fraction of the host's atoms.
+        impurity: symbol of the foreign element; None where there is none.
+        change: the sites emptied and filled.
+    """
+
+    label: int
+    concentration: float
+    impurity: str | None
+    change: Change
+
+
+class HostSupercell:
+    """A host's supercell with all sites a defect may use: its own atoms' first."""
+
+    def __init__(self, host: Host, settings: DefectSettings) -> None:
+        self.host, self.settings = host, settings
+        self._orbits = interstitial_sites(host)
+        frac = np.concatenate([np.array(host.frac), *(orbit.frac for orbit in self._orbits)])
+        repeats = np.array(settings.supercell, dtype=np.int64)
+        sites = Sites(frac, repeats, host.lattice * repeats[:, None])
+        self.crystal = LatticeCrystal(sites, len(host.frac), host.element, host.uiso)
+        self.n_atoms = len(host.frac) * int(np.prod(repeats))
+
+    def variant(self, seed: int, index: int) -> Variant:
+        """Variant `index`, drawn from (seed, host id, index) and nothing else.
+
+        Raises:
+            ValueError: the host has no room for so many interstitials, or no impurity is left.
+        """
+        kind = self.settings.kind_of(index)
+        if kind is None:
+            return Variant(0, 0.0, None, Change(_NONE, _NONE, self.host.element, self.host.uiso))
+        rng = np.random.default_rng(_seed_sequence(seed, self.host.id, index))
+        count = self._draw_count(rng)
+        impurity = self._draw_impurity(rng) if kind in IMPURITY_KINDS else None
+        element, uiso = self.host.element, self.host.uiso
+        if impurity is not None:
+            element, uiso = impurity, debye_uiso(impurity, self.host.temperature or 300.0)
+        if kind in INTERSTITIAL_KINDS:
+            removed, added = _NONE, self._draw_interstitials(rng, count)
+        else:
+            removed = self._draw_host_atoms(rng, count)
+            added = removed if kind == "substitution" else _NONE
+        change = Change(removed, added, element, uiso)
+        return Variant(1 + KINDS.index(kind), count / self.n_atoms, impurity, change)
+
+    def atoms(self, variant: Variant) -> AtomicStructure:
+        """The atoms of a variant in the supercell."""
+        n_filled, repeats = len(self.host.frac), self.crystal.sites.repeats
+        every = self._cells_of(np.arange(n_filled))
+        removed, added = variant.change.removed, variant.change.added
+        gone = {(s, *c) for s, c in zip(removed.site.tolist(), removed.cell.tolist(), strict=True)}
+        kept = [
+            (s, *c) not in gone
+            for s, c in zip(every.site.tolist(), every.cell.tolist(), strict=True)
+        ]
+        site = np.concatenate([every.site[kept], added.site])
+        cell = np.concatenate([every.cell[kept], added.cell])
+        n_kept, n_added = sum(kept), len(added.site)
+        return AtomicStructure(
+            self.crystal.sites.lattice,
+            (self.crystal.sites.frac[site] + cell) / repeats,
+            [self.host.element] * n_kept + [variant.change.element] * n_added,
+            [self.host.uiso] * n_kept + [variant.change.uiso] * n_added,
+        )
+
+    def _draw_count(self, rng: np.random.Generator) -> int:
+        low, high = self.settings.fraction
+        fraction = low + (high - low) * rng.random()
+        fewest = max(1, int(np.ceil(low * self.n_atoms - 1e-9)))
+        most = max(fewest, int(np.floor(high * self.n_atoms + 1e-9)))
+        return int(np.clip(round(fraction * self.n_atoms), fewest, most))
+
+    def _draw_impurity(self, rng: np.random.Generator) -> str:
+        choices = [e for e in self.settings.impurities if e != self.host.element]
+        return choices[rng.integers(len(choices))]
+
+    def _draw_host_atoms(self, rng: np.random.Generator, count: int) -> Occupied:
+        every = self._cells_of(np.arange(len(self.host.frac)))
+        chosen = np.sort(rng.permutation(self.n_atoms)[:count])
+        return Occupied(every.site[chosen], every.cell[chosen])
+
+    def _draw_interstitials(self, rng: np.random.Generator, count: int) -> Occupied:
+        """Interstitials on one kind of site, put at random where none is too near.
+
+        Other kinds of site are tried in a random order where the first has no room.
+        """
+        least = self.settings.separation * nearest_neighbour(
+            self.host.lattice, np.array(self.host.frac)
+        )
+        starts = np.cumsum([len(self.host.frac), *(len(orbit.frac) for orbit in self._orbits)])
+        for orbit in rng.permutation(len(self._orbits)):
+            places = self._cells_of(np.arange(starts[orbit], starts[orbit + 1]))
+            order = rng.permutation(len(places.site))
+            chosen = self._first_apart(places, order, count, least)
+            if chosen is not None:
+                return Occupied(places.site[chosen], places.cell[chosen])
+        raise ValueError(
+            f"{self.host.id}: no room for {count} interstitials at least {least:.2f} A apart; "
+            "lower the fraction or the separation"
+        )
+
+    def _first_apart(
+        self, places: Occupied, order: np.ndarray, count: int, least: float
+    ) -> np.ndarray | None:
+        """The first `count` places in `order` that are `least` apart, sorted; None if too few."""
+        sites = self.crystal.sites
+        frac = (sites.frac[places.site] + places.cell) / sites.repeats
+        free = np.ones(len(frac), dtype=bool)
+        chosen: list[int] = []
+        for place in order.tolist():
+            if not free[place]:
+                continue
+            chosen.append(place)
+            if len(chosen) == count:
+                return np.sort(np.array(chosen))
+            free &= _shortest(frac - frac[place], sites.lattice) >= least * (1 - 1e-9)
+        return None
+
+    def _cells_of(self, sites: np.ndarray) -> Occupied:
+        """Every copy in the supercell of the given sites of the unit cell."""
+        repeats = self.settings.supercell
+        cells = np.stack(np.meshgrid(*map(np.arange, repeats), indexing="ij"), axis=-1)
+        cells = cells.reshape(-1, 3)
+        return Occupied(np.repeat(sites, len(cells)), np.tile(cells, (len(sites), 1)))
+
+
+def _shortest(frac: np.ndarray, lattice: np.ndarray) -> np.ndarray:
+    """(N,) length of the shortest image of each displacement (N, 3).
+
+    Exact below half the supercell's shortest height, which separations always are.
+    """
+    return np.linalg.norm((frac - np.rint(frac)) @ lattice, axis=1)
+
+
+def _seed_sequence(seed: int, host_id: str, variant: int) -> np.random.SeedSequence:
+    words = np.frombuffer(hashlib.sha256(host_id.encode()).digest()[:16], dtype="<u4")
+    return np.random.SeedSequence(seed, spawn_key=(*words.tolist(), variant))

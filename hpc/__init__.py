@@ -1,0 +1,1 @@
+"""Plan, executors and store of a run."""

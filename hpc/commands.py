@@ -1,0 +1,116 @@
+"""Console commands that make a store and look into it."""
+
+from __future__ import annotations
+
+import json as json_module
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Engine(StrEnum):
+    serial = "serial"
+    dask = "dask"
+    mpi = "mpi"
+
+
+def generate(
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="Run description (TOML).  [default: the reference study's settings]"),
+    ] = None,
+    *,
+    store: Annotated[Path, typer.Option(help="Zarr store to write, or to continue.")],
+    engine: Annotated[
+        Engine | None, typer.Option(help="[default: dask with several workers, else serial]")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Dask worker processes.")] = 1,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Take this many hosts, evenly spaced.")
+    ] = None,
+) -> None:
+    """Compute the PDFs of all hosts and their defects into a Zarr store."""
+    from hpc.description import read_description
+    from hpc.executors import start_executor
+    from hpc.generate import generate as generate_store
+
+    _log_to_stderr()
+    chosen = engine or (Engine.dask if workers > 1 else Engine.serial)
+    with start_executor(chosen.value, workers) as execute:
+        if execute is None:
+            return
+        summary = generate_store(store, read_description(run, limit), execute)
+    n_pdfs = summary.n_computed * summary.n_variants
+    typer.echo(
+        f"{store}: {summary.n_structures} hosts x {summary.n_variants} variants; {n_pdfs} PDFs "
+        f"computed in {summary.seconds:.1f} s ({n_pdfs / summary.seconds:.0f}/s)"
+    )
+    for host in summary.quarantined:
+        typer.echo(f"quarantined {host.id}: {host.reason}", err=True)
+
+
+def _log_to_stderr() -> None:
+    """Show our own messages; the libraries' stay as they are."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    log = logging.getLogger("hpc")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+
+
+def status(
+    store: Annotated[Path, typer.Argument(help="Store of `defectpdf generate`.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what is done, missing and quarantined; works while a run writes."""
+    from hpc.inspect import status as store_status
+
+    found = store_status(store)
+    if json:
+        typer.echo(json_module.dumps(found))
+        return
+    state = "complete" if found["complete"] else "running" if found["running"] else "incomplete"
+    typer.echo(f"{store}: {state}, {found['n_done']} of {found['n_structures']} hosts done")
+    if found["eta_seconds"] is not None:
+        typer.echo(f"ETA {found['eta_seconds']:.0f} s")
+    for host in found["quarantined"]:
+        typer.echo(f"quarantined {host['id']}: {host['reason']}")
+
+
+def verify(
+    store: Annotated[Path, typer.Argument(help="Store of `defectpdf generate`.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Read every byte back and hold it against the records; exit code 1 if not sound."""
+    from hpc.inspect import verify as verify_store
+
+    found = verify_store(store)
+    if json:
+        typer.echo(json_module.dumps(found))
+    else:
+        typer.echo(
+            f"{store}: {'sound' if found['ok'] else 'NOT SOUND'}, {found['n_structures']} hosts, "
+            f"{found['n_pdfs']} PDFs, digest {found['digest']}"
+        )
+        for problem in found["problems"]:
+            typer.echo(f"  {problem}")
+    if not found["ok"]:
+        raise typer.Exit(1)
+
+
+def export(
+    store: Annotated[Path, typer.Argument(help="Store of `defectpdf generate`.")],
+    out: Annotated[Path, typer.Argument(help="File to write, .cif or .xyz (extended).")],
+    structure: Annotated[int, typer.Option(help="Row of the host in the store.")],
+    variant: Annotated[int, typer.Option(help="Variant of the host; 0 is pristine.")],
+) -> None:
+    """Write the atoms behind any stored PDF."""
+    from defectgen.structure_files import write_structure
+    from hpc.inspect import atoms_of_row
+
+    atoms = atoms_of_row(store, structure, variant)
+    write_structure(out, atoms)
+    typer.echo(f"wrote {len(atoms.frac)} atoms to {out}")

@@ -1,0 +1,105 @@
+"""The description of a run: all that decides the bytes in its store."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from defectgen.settings import DefectSettings
+from pdfcalc.parameters import PDFParameters
+
+
+class LibrarySettings(BaseModel):
+    """Where the hosts come from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(
+        "embedded", description="'embedded', a library.json, or a folder of CIF files"
+    )
+    published_only: bool = Field(False, description="leave the embedded derived entries out")
+    limit: int | None = Field(None, ge=1, description="take this many hosts, evenly spaced")
+
+
+class PDFSettings(BaseModel):
+    """Grid and instrument of the stored PDFs; the names are those of `PDFParameters`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rmin: float = 1.5
+    rmax: float = 30.0
+    points: int = Field(300, ge=2, description="stored points in [rmin, rmax)")
+    rstep: float = Field(0.01, description="A; the stored points are multiples of it")
+    qmin: float = 0.6
+    qmax: float = 23.6
+    qdamp: float = 0.0291601718936
+    qbroad: float = 0.0103215402787
+    scattering: Literal["xray", "neutron"] = "xray"
+
+    @model_validator(mode="after")
+    def _has_the_points(self) -> PDFSettings:
+        available = len(self.parameters.r)
+        if self.points > available:
+            raise ValueError(f"points = {self.points}: the grid has only {available}")
+        return self
+
+    @property
+    def parameters(self) -> PDFParameters:
+        """The calculation; its grid is all multiples of rstep in [rmin, rmax)."""
+        return PDFParameters(**self.model_dump(exclude={"points"}))
+
+    @property
+    def stored(self) -> np.ndarray:
+        """(points,) indices of the stored points in `parameters.r`, as evenly spaced as can be."""
+        return np.rint(np.linspace(0, len(self.parameters.r) - 1, self.points)).astype(int)
+
+
+class RunDescription(BaseModel):
+    """All that decides the contents of a store; the defaults are the reference study's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(0, ge=0)
+    hosts_per_shard: int = Field(32, ge=1, description="unit of work and of writing")
+    library: LibrarySettings = LibrarySettings()
+    defects: DefectSettings = DefectSettings()
+    pdf: PDFSettings = PDFSettings()
+
+
+def read_description(path: Path | None, limit: int | None = None) -> RunDescription:
+    """The run description of a TOML file (None: all defaults), with `limit` put over its own.
+
+    Raises:
+        ValueError: the file is not TOML, or a value is unknown or out of range.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is not a TOML file: {error}") from None
+    try:
+        if limit is not None:
+            values["library"] = {**values.get("library", {}), "limit": limit}
+        return RunDescription.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the description"
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{path or 'options'}: {place}: {message}") from None
+
+
+def differences(stored: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
+    """One line for each setting that differs between two descriptions."""
+    lines = []
+    for key in sorted(stored.keys() | wanted.keys()):
+        old, new = stored.get(key), wanted.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            lines.append(f"{prefix}{key}: the store has {old!r}, this run has {new!r}")
+    return lines

@@ -1,0 +1,28 @@
+"""Ways to run the tasks of a plan.
+
+Each module has one context manager, `start(workers)`, that yields a function from work and
+tasks to finished records, in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from importlib import import_module
+
+from hpc.ledger import DoneRecord
+from hpc.plan import Task
+
+Work = Callable[[Task], DoneRecord]
+Execute = Callable[[Work, Sequence[Task]], Iterator[DoneRecord]]
+
+ENGINES = ("serial", "dask", "mpi")
+
+
+def start_executor(engine: str, workers: int) -> AbstractContextManager[Execute | None]:
+    """The executor of an engine; it yields None in a process that only serves as a worker."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine {engine!r} is not one of {', '.join(ENGINES)}")
+    start: Callable[[int], AbstractContextManager[Execute | None]]
+    start = import_module(f"hpc.executors.{engine}").start
+    return start(workers)

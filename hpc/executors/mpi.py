@@ -1,0 +1,44 @@
+"""MPI ranks: rank 0 hands out tasks, the others work.
+
+mpiexec -n 3 defectpdf generate --engine mpi --store metals.zarr
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from hpc.executors import Execute, Work, serial
+from hpc.ledger import DoneRecord
+from hpc.plan import Task
+
+
+@contextmanager
+def start(workers: int) -> Iterator[Execute | None]:
+    """Yields the executor on rank 0 and None on the others, which work until it is left.
+
+    The number of workers is mpiexec's; a single rank works by itself.
+
+    Raises:
+        ImportError: mpi4py or an MPI library is not installed.
+    """
+    try:
+        from mpi4py import MPI
+        from mpi4py.futures import MPICommExecutor
+    except (ImportError, RuntimeError) as error:
+        raise ImportError(
+            f"engine mpi needs mpi4py and an MPI library ({error}): pip install 'defectpdf[mpi]'"
+        ) from None
+    if MPI.COMM_WORLD.Get_size() == 1:
+        with serial.start(1) as execute:
+            yield execute
+        return
+    with MPICommExecutor(MPI.COMM_WORLD, root=0) as pool:
+        if pool is None:
+            yield None
+            return
+
+        def execute(work: Work, tasks: Sequence[Task]) -> Iterator[DoneRecord]:
+            yield from pool.map(work, tasks, unordered=True)  # type: ignore[attr-defined]
+
+        yield execute

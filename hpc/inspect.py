@@ -1,0 +1,133 @@
+"""Questions about a store that only read it: status, verification, one row's atoms."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from defectgen.variants import HostSupercell
+from hpc.ledger import DoneRecord, is_being_written, read_records
+from hpc.plan import Task
+from hpc.store import Store, coordinate_values, hash_inputs, host_columns, shard_digest
+from pdfcalc.structure import AtomicStructure
+
+
+def status(path: Path) -> dict[str, Any]:
+    """What is done, missing and quarantined, and while a run writes, when it will be done.
+
+    Reads the ledger alone, so that it costs little and works from any node.
+    """
+    store = Store(path)
+    records = read_records(store.ledger, store.input_hash)
+    missing = [task for task in store.tasks if task.index not in records]
+    quarantined = [host.model_dump() for record in records.values() for host in record.quarantined]
+    running = is_being_written(store.ledger)
+    return {
+        "store": str(path),
+        "running": running,
+        "complete": not missing,
+        "n_structures": len(store.hosts),
+        "n_variants": store.description.defects.n_variants,
+        "n_done": len(store.hosts) - sum(task.stop - task.start for task in missing),
+        "n_missing": sum(task.stop - task.start for task in missing),
+        "quarantined": quarantined,
+        "eta_seconds": _eta(list(records.values()), len(missing)) if running else None,
+        "peak_memory_mib": max((r.peak_memory_mib for r in records.values()), default=None),
+    }
+
+
+def _eta(records: list[DoneRecord], n_missing: int) -> float | None:
+    """Seconds left at the pace of the records finished in the last minutes."""
+    recent = [record for record in records if record.finished > time.time() - 600]
+    if not recent:
+        return None
+    elapsed = max(r.finished for r in recent) - min(r.started for r in recent)
+    return round(n_missing * elapsed / len(recent), 1)
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """Read every byte of a store back and hold it against what was recorded when it was written.
+
+    Returns:
+        ok; digest, the same for the same run however it was computed; counts; problems.
+    """
+    store = Store(path)
+    problems = _check_inputs(store)
+    digest = hashlib.sha256(store.input_hash.encode())
+    records = read_records(store.ledger, store.input_hash)
+    n_missing = n_pdfs = n_quarantined = 0
+    for task in store.tasks:
+        if task.index not in records:
+            n_missing += task.stop - task.start
+            continue
+        shard, labels = _check_shard(store, task, records[task.index], problems)
+        digest.update(shard.encode())
+        n_pdfs += int((labels >= 0).sum())
+        n_quarantined += len(records[task.index].quarantined)
+    if n_missing:
+        problems.append(f"{n_missing} hosts are not computed yet: run generate again")
+    return {
+        "ok": not problems,
+        "digest": digest.hexdigest(),
+        "n_structures": len(store.hosts),
+        "n_pdfs": n_pdfs,
+        "n_missing": n_missing,
+        "n_quarantined": n_quarantined,
+        "problems": problems,
+    }
+
+
+def _check_inputs(store: Store) -> list[str]:
+    """Problems with what is written once: hosts, description, coordinates and host columns."""
+    problems = []
+    if hash_inputs(store.description, store.hosts) != store.input_hash:
+        problems.append("library.json or the run description was changed after the fact")
+    expected = {**coordinate_values(store.description), **host_columns(store.hosts)}
+    for name, values in expected.items():
+        try:
+            found = np.asarray(store.array(name)[:])
+        # Any kind of damage can surface here, from a missing file to a failing codec.
+        except Exception as error:
+            problems.append(f"{name} can't be read: {type(error).__name__}: {error}")
+            continue
+        equal_nan = values.dtype.kind == "f"
+        if not np.array_equal(found.astype(values.dtype), values, equal_nan=equal_nan):
+            problems.append(f"{name} is not what the hosts and the description give")
+    return problems
+
+
+def _check_shard(
+    store: Store, task: Task, record: DoneRecord, problems: list[str]
+) -> tuple[str, np.ndarray]:
+    """The digest of a shard as it is on disk, and its labels."""
+    hosts = f"hosts {task.start} to {task.stop - 1}"
+    try:
+        rows = store.read_shard(task)
+    # As above: damage takes many forms.
+    except Exception as error:
+        problems.append(f"{hosts} can't be read: {type(error).__name__}: {error}")
+        return "unreadable", np.empty(0)
+    digest = shard_digest(rows)
+    if digest != record.digest:
+        problems.append(f"{hosts} are not what was written")
+    return digest, rows["label"]
+
+
+def atoms_of_row(path: Path, structure: int, variant: int) -> AtomicStructure:
+    """The atoms behind one stored row, drawn again from the run description.
+
+    Raises:
+        ValueError: there is no such row.
+    """
+    store = Store(path)
+    n_variants = store.description.defects.n_variants
+    if not 0 <= structure < len(store.hosts):
+        raise ValueError(f"structure {structure}: the store has 0 to {len(store.hosts) - 1}")
+    if not 0 <= variant < n_variants:
+        raise ValueError(f"variant {variant}: the store has 0 to {n_variants - 1}")
+    supercell = HostSupercell(store.hosts[structure], store.description.defects)
+    return supercell.atoms(supercell.variant(store.description.seed, variant))

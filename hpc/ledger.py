@@ -1,0 +1,96 @@
+"""What is done: one small file for each finished task, and a lock for the one writing process."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+
+class QuarantinedHost(BaseModel):
+    """A host that could not be computed; its rows hold the fill values."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    reason: str
+
+
+class DoneRecord(BaseModel):
+    """A finished task. The last four fields say how it went and are no part of any digest."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task: int
+    input_hash: str
+    digest: str
+    quarantined: tuple[QuarantinedHost, ...] = ()
+    started: float
+    finished: float
+    node: str
+    peak_memory_mib: float
+
+
+def write_record(ledger: Path, record: DoneRecord) -> None:
+    """Write a record so that it is there whole or not at all, also after a power failure."""
+    path = ledger / f"{record.task:06d}.json"
+    temporary = path.with_suffix(f".{os.getpid()}.partial")
+    with temporary.open("w") as file:
+        file.write(record.model_dump_json(indent=1))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_records(ledger: Path, input_hash: str) -> dict[int, DoneRecord]:
+    """The valid records of a run by task; those of other inputs do not count."""
+    records = {}
+    for path in sorted(ledger.glob("*.json")):
+        try:
+            record = DoneRecord.model_validate_json(path.read_bytes())
+        except ValueError:
+            continue
+        if record.input_hash == input_hash:
+            records[record.task] = record
+    return records
+
+
+def sweep_partial_files(path: Path) -> None:
+    """Remove what writers that were killed left half-written anywhere in a store."""
+    for partial in path.rglob("*.partial"):
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a store for writing; the system lets go of it however the process ends.
+
+    Raises:
+        ValueError: another process writes to the store, or `path` is not one of ours.
+    """
+    ledger = path / "ledger"
+    if path.exists() and not ledger.is_dir() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"{path} exists and is not a store: give --store another path")
+    ledger.mkdir(parents=True, exist_ok=True)
+    with (ledger / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{path}: another `defectpdf generate` is writing to it") from None
+        yield
+
+
+def is_being_written(ledger: Path) -> bool:
+    """Whether a process holds the store for writing."""
+    try:
+        with (ledger / "lock").open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

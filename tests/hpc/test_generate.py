@@ -1,0 +1,329 @@
+"""Stores are complete, the same for every engine, and survive whatever happens to a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from defectgen.library import embedded_library, write_library
+from hpc.description import RunDescription, read_description
+from hpc.executors import start_executor
+from hpc.generate import Summary, generate
+from hpc.inspect import atoms_of_row, status, verify
+from hpc.store import Store
+from pdfcalc import PDFParameters, calculate_pdf
+
+SMALL = RunDescription.model_validate(
+    {
+        "hosts_per_shard": 2,
+        "library": {"limit": 11},
+        "defects": {"supercell": [2, 2, 2], "variants_per_kind": 1},
+        "pdf": {"rmax": 12.0, "points": 60},
+    }
+)
+TOML = """
+hosts_per_shard = 2
+[library]
+limit = 11
+[defects]
+supercell = [2, 2, 2]
+variants_per_kind = 1
+[pdf]
+rmax = 12.0
+points = 60
+"""
+
+
+def run_serial(path: Path, description: RunDescription = SMALL) -> Summary:
+    with start_executor("serial", 1) as execute:
+        assert execute is not None
+        return generate(path, description, execute)
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory) -> Path:
+    """The store that one serial run, undisturbed, makes of `SMALL`."""
+    path = tmp_path_factory.mktemp("oracle") / "store.zarr"
+    run_serial(path)
+    return path
+
+
+@pytest.fixture
+def description(tmp_path) -> Path:
+    path = tmp_path / "run.toml"
+    path.write_text(TOML)
+    return path
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    """All files of a store but the ledger, which holds times."""
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and "ledger" not in file.parts
+    }
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-c", "from train.cli import main; main()", *map(str, arguments)]
+
+
+def test_the_store_is_complete_and_consistent(oracle):
+    found = verify(oracle)
+    assert found["ok"], found["problems"]
+    assert (found["n_structures"], found["n_pdfs"]) == (11, 11 * 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        import xarray
+
+        dataset = xarray.open_zarr(oracle).load()
+    assert dataset.g.dims == ("structure", "variant", "r")
+    assert dataset.g.dtype == np.float32
+    assert dataset.g.units == "angstrom-2"
+    assert dataset.sizes == {"structure": 11, "variant": 5, "r": 60}
+    assert dataset.label.values.tolist() == [[0, 1, 2, 3, 4]] * 11
+    assert np.isfinite(dataset.g.values).all()
+    concentration = dataset.concentration.values
+    assert (concentration[:, 0] == 0).all()
+    assert ((concentration[:, 1:] > 0) & (concentration[:, 1:] <= 0.13)).all()
+    assert ((dataset.impurity.values > 0) == [[False, False, False, True, True]] * 11).all()
+    assert dataset.attrs["run"] == SMALL.model_dump(mode="json")
+
+
+def test_stored_values_are_the_pdfs_of_the_exported_atoms(oracle):
+    store = Store(oracle)
+    g, n_atoms = (np.asarray(store.array(name)[:]) for name in ("g", "n_atoms"))
+    settings = store.description.pdf
+    parameters = PDFParameters(**settings.model_dump(exclude={"points"}))
+    for structure, variant in [(0, 0), (3, 1), (5, 2), (8, 3), (10, 4)]:
+        atoms = atoms_of_row(oracle, structure, variant)
+        assert len(atoms.frac) == n_atoms[structure, variant]
+        r, expected = calculate_pdf(atoms, parameters, "pairs")
+        at = np.rint(store.array("r")[:] / settings.rstep).astype(int) - round(r[0] / 0.01)
+        np.testing.assert_allclose(
+            g[structure, variant], expected[at], atol=2e-5 * np.abs(expected).max()
+        )
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_dask_gives_the_same_bytes(oracle, description, tmp_path, workers):
+    store = tmp_path / "store.zarr"
+    out = subprocess.run(
+        command("generate", description, "--store", store, "--engine=dask", "--workers", workers),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "http://127.0.0.1:" in out.stderr
+    assert files_of(store) == files_of(oracle)
+    assert verify(store)["digest"] == verify(oracle)["digest"]
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_mpi_gives_the_same_bytes(oracle, description, tmp_path, ranks):
+    mpiexec = Path(sys.executable).with_name("mpiexec")
+    if not mpiexec.exists():
+        pytest.skip("no mpiexec beside this Python: pip install 'defectpdf[mpi]'")
+    store = tmp_path / "store.zarr"
+    arguments = ["generate", description, "--store", store, "--engine=mpi"]
+    subprocess.run([mpiexec, "-n", str(ranks), *command(*arguments)], check=True, timeout=100)
+    assert files_of(store) == files_of(oracle)
+
+
+def test_the_order_of_tasks_does_not_matter(oracle, tmp_path):
+    def shuffled(work, tasks):
+        yield from map(work, random.Random(1).sample(list(tasks), len(tasks)))
+
+    generate(tmp_path / "store.zarr", SMALL, shuffled)
+    assert files_of(tmp_path / "store.zarr") == files_of(oracle)
+
+
+def test_a_finished_store_is_left_alone(oracle):
+    before = {file: file.stat().st_mtime_ns for file in oracle.rglob("c/*")}
+    assert run_serial(oracle).n_computed == 0
+    assert {file: file.stat().st_mtime_ns for file in oracle.rglob("c/*")} == before
+
+
+def test_only_missing_shards_are_computed(oracle, tmp_path):
+    class Stopped(Exception):
+        pass
+
+    def stop_after_two(work, tasks):
+        yield from map(work, tasks[:2])
+        raise Stopped
+
+    store = tmp_path / "store.zarr"
+    with pytest.raises(Stopped):
+        generate(store, SMALL, stop_after_two)
+    found = status(store)
+    assert (found["n_done"], found["n_missing"], found["complete"]) == (4, 7, False)
+    assert not verify(store)["ok"]
+    assert run_serial(store).n_computed == 7
+    assert files_of(store) == files_of(oracle)
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(oracle, description, tmp_path):
+    """SIGKILL at times spread over the whole run, each time followed by a resume."""
+    arguments = command("generate", description, "--store")
+    started = time.monotonic()
+    subprocess.run([*arguments, tmp_path / "timed.zarr"], check=True, capture_output=True)
+    whole = time.monotonic() - started
+    store = tmp_path / "store.zarr"
+    for part in (0.35, 0.5, 0.6, 0.7, 0.8, 0.9):
+        process = subprocess.Popen([*arguments, store], stderr=subprocess.DEVNULL)
+        time.sleep(part * whole)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    run_serial(store)
+    assert files_of(store) == files_of(oracle)
+    assert verify(store)["ok"]
+
+
+def test_a_lost_worker_loses_nothing(oracle, description, tmp_path):
+    store = tmp_path / "store.zarr"
+    process = subprocess.Popen(
+        command("generate", description, "--store", store, "--engine=dask", "--workers=2"),
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    while not list(store.glob("ledger/*.json")) and process.poll() is None:
+        time.sleep(0.02)
+    listing = subprocess.run(
+        ["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
+    )
+    children = [
+        int(p) for p, pp in map(str.split, listing.stdout.splitlines()) if int(pp) == process.pid
+    ]
+    for child in children[-1:]:
+        os.kill(child, signal.SIGKILL)
+    assert process.wait(timeout=60) == 0
+    assert files_of(store) == files_of(oracle)
+
+
+def test_half_made_stores_and_half_written_files_are_made_good(oracle, tmp_path):
+    store = tmp_path / "store.zarr"
+    run_serial(store)
+    metadata = json.loads((store / "zarr.json").read_text())
+    del metadata["consolidated_metadata"]
+    (store / "zarr.json").write_text(json.dumps(metadata))
+    (store / "g" / "c" / "0.123.partial").write_bytes(b"half")
+    (store / "ledger" / "000001.json").write_text('{"task": 1, "inp')
+    run_serial(store)
+    assert files_of(store) == files_of(oracle)
+    assert verify(store)["ok"]
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_damage_is_found(tmp_path, damage):
+    store = tmp_path / "store.zarr"
+    run_serial(store)
+    shard = next(file for file in sorted((store / "g" / "c").rglob("*")) if file.is_file())
+    content = bytearray(shard.read_bytes())
+    if damage == "flip":
+        content[len(content) // 2] ^= 0x10
+        shard.write_bytes(content)
+    elif damage == "truncate":
+        shard.write_bytes(content[: len(content) // 2])
+    else:
+        shard.unlink()
+    found = verify(store)
+    assert not found["ok"]
+    assert "hosts 0 to 1" in found["problems"][0]
+
+
+def test_changed_hosts_are_found(oracle, tmp_path):
+    store = tmp_path / "store.zarr"
+    run_serial(store)
+    library = store / "library.json"
+    library.write_text(library.read_text().replace('"uiso":0.0', '"uiso":0.1', 1))
+    assert "library.json" in " ".join(verify(store)["problems"])
+
+
+def test_another_description_is_refused_with_the_difference(oracle):
+    other = SMALL.model_copy(update={"seed": 7})
+    with pytest.raises(ValueError, match="seed: the store has 0, this run has 7"):
+        run_serial(oracle, other)
+
+
+def test_a_second_writer_is_refused(tmp_path):
+    store = tmp_path / "store.zarr"
+
+    def intrude(work, tasks):
+        assert status(store)["running"]
+        with pytest.raises(ValueError, match="another `defectpdf generate` is writing"):
+            run_serial(store)
+        yield from map(work, tasks)
+
+    generate(store, SMALL, intrude)
+    assert not status(store)["running"]
+    assert verify(store)["ok"]
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("important")
+    with pytest.raises(ValueError, match="exists and is not a store"):
+        run_serial(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_host_that_fails_is_quarantined_alone(tmp_path):
+    hosts = embedded_library()[:3]
+    crowded = hosts[1].model_copy(
+        update={"id": "crowded", "frac": hosts[1].frac[:1] * 2, "wyckoff": hosts[1].wyckoff[:1] * 2}
+    )
+    write_library(tmp_path / "library.json", [hosts[0], crowded, hosts[2]])
+    wanted = SMALL.model_copy(
+        update={
+            "library": SMALL.library.model_copy(
+                update={"source": str(tmp_path / "library.json"), "limit": None}
+            )
+        }
+    )
+    summary = run_serial(tmp_path / "store.zarr", wanted)
+    assert [host.id for host in summary.quarantined] == ["crowded"]
+    store = Store(tmp_path / "store.zarr")
+    assert (np.asarray(store.array("label")[1]) == -1).all()
+    assert np.isnan(store.array("g")[1]).all()
+    assert np.isfinite(store.array("g")[0]).all()
+    found = verify(tmp_path / "store.zarr")
+    assert (found["ok"], found["n_pdfs"], found["n_quarantined"]) == (True, 10, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed = -1", "seed: Input should be greater than or equal to 0"),
+        ("sede = 1", "sede: Extra inputs are not permitted"),
+        ("[defects]\nkinds = ['void']", "defects.kinds: 'void' is not one of vacancy"),
+        ("[defects]\nfraction = [0.2, 0.1]", "defects: fraction"),
+        ("[defects]\nimpurities = ['Cu', 'Xx']", "'Xx' is not a metal"),
+        ("[pdf]\nqmin = 30.0", "pdf: qmin = 30.0: must be less than qmax"),
+        ("[library]\nlimit = 0", "library.limit"),
+        ("seed = ", "is not a TOML file"),
+    ],
+)
+def test_mistakes_in_the_description_are_named(tmp_path, text, message):
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"run\.toml") as caught:
+        read_description(path)
+    assert message in str(caught.value)
+
+
+def test_importing_needs_no_cluster_and_no_torch():
+    code = (
+        "import sys, hpc.generate, hpc.inspect; "
+        "print([m for m in ('torch', 'dask', 'distributed', 'mpi4py') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
