@@ -1,0 +1,19 @@
+#!/bin/bash
+# The whole job on this machine: the embedded library, its PDFs, a trained classifier and a report.
+#
+#     bash jobs/laptop.sh [results]
+#
+# Run it again after an interruption: it goes on where it was.
+
+set -euo pipefail
+
+jobs=$(dirname -- "${BASH_SOURCE[0]}")
+source "$jobs/environment.sh"
+
+results=${1:-results}
+mkdir -p "$results"
+bash "$jobs/generate.sh" --store "$results/metals.zarr"
+defectpdf verify "$results/metals.zarr"
+OMP_NUM_THREADS=$(nproc) defectpdf train "$results/metals.zarr" --out "$results/run"
+defectpdf evaluate "$results/run" "$results/metals.zarr" --split test
+defectpdf report "$results/run" -o "$results/report.html"
