@@ -13,7 +13,9 @@
 #
 # All arguments go to `defectpdf generate`. A job that ends early loses nothing: submit it again and
 # it computes what is missing.
-# SITE: add --account and --partition on sbatch's command line; load your MPI module before.
+# SITE: add --account and --partition on sbatch's command line; load your MPI module before. Set
+# SLURM_MPI_TYPE to the interface that your MPI library speaks if that is not pmi2, which the MPICH
+# of constraints.txt speaks; `srun --mpi=list` lists what your Slurm has.
 
 set -euo pipefail
 
@@ -23,7 +25,7 @@ jobs=$(dirname -- "${BASH_SOURCE[0]}")
 source "$jobs/environment.sh"
 
 if [ -n "${SLURM_JOB_ID:-}" ]; then
-    srun defectpdf generate --engine mpi "$@"
+    srun --mpi="${SLURM_MPI_TYPE:-pmi2}" defectpdf generate --engine mpi "$@"
 else
     defectpdf generate --workers "${WORKERS:-$(nproc)}" "$@"
 fi

@@ -5,6 +5,7 @@ mpiexec -n 3 defectpdf generate --engine mpi --store metals.zarr
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -21,6 +22,7 @@ def start(workers: int) -> Iterator[Execute | None]:
 
     Raises:
         ImportError: mpi4py or an MPI library is not installed.
+        ValueError: srun and MPI do not know of each other.
     """
     try:
         from mpi4py import MPI
@@ -30,6 +32,11 @@ def start(workers: int) -> Iterator[Execute | None]:
             f"engine mpi needs mpi4py and an MPI library ({error}): pip install 'defectpdf[mpi]'"
         ) from None
     if MPI.COMM_WORLD.Get_size() == 1:
+        if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+            raise ValueError(
+                "srun started several tasks of which MPI knows nothing: name the interface that "
+                "your MPI library speaks, srun --mpi=pmi2 (MPICH) or --mpi=pmix (Open MPI)"
+            )
         with serial.start(1) as execute:
             yield execute
         return

@@ -140,6 +140,19 @@ def test_mpi_gives_the_same_bytes(oracle, description, tmp_path, ranks):
     assert files_of(store) == files_of(oracle)
 
 
+def test_ranks_that_do_not_know_of_each_other_are_refused(description, tmp_path):
+    """As srun starts them where it does not speak the interface of the MPI library."""
+    pytest.importorskip("mpi4py")
+    out = subprocess.run(
+        command("generate", description, "--store", tmp_path / "s.zarr", "--engine=mpi"),
+        env=os.environ | {"SLURM_STEP_NUM_TASKS": "2"},
+        capture_output=True,
+        text=True,
+    )
+    assert (out.returncode, len(out.stderr.splitlines())) == (2, 1)
+    assert "srun --mpi=pmi2" in out.stderr
+
+
 def test_the_order_of_tasks_does_not_matter(oracle, tmp_path):
     def shuffled(work, tasks):
         yield from map(work, random.Random(1).sample(list(tasks), len(tasks)))
