@@ -132,16 +132,16 @@ def read_structure(path: str | os.PathLike[str]) -> AtomicStructure:
     try:
         description, crystal = _crystal(_content(path))
         uiso = [_uiso(description, atom) for atom in description.atoms]
+        atoms = [description.atoms[row] for row in crystal.row]
+        return AtomicStructure(
+            crystal.lattice,
+            crystal.frac,
+            [atom.element for atom in atoms],
+            [uiso[row] for row in crystal.row],
+            [min(atom.occupancy, 1.0) for atom in atoms],
+        )
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {_reason(error)}") from error
-    atoms = [description.atoms[row] for row in crystal.row]
-    return AtomicStructure(
-        crystal.lattice,
-        crystal.frac,
-        [atom.element for atom in atoms],
-        [uiso[row] for row in crystal.row],
-        [min(atom.occupancy, 1.0) for atom in atoms],
-    )
 
 
 def _crystal(content: bytes) -> tuple[Description, Crystal]:

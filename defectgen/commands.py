@@ -26,6 +26,8 @@ def library(
     """Curate hosts from CIF files, or list the embedded library."""
     from defectgen.library import embedded_library, write_library
 
+    if cif is not None and published_only:
+        raise ValueError("--published-only is about the embedded library: leave it out with --cif")
     if cif is None:
         hosts, notes, quarantined = embedded_library(published_only=published_only), [], []
     else:

@@ -24,6 +24,12 @@ MAXIMUM_IMAGES = 50_000
 MAXIMUM_LINE = 4096
 """Characters; CIF allows 2048."""
 
+MAXIMUM_COORDINATE = 1e3
+"""Fractional; beyond it a number has lost the digits that say where in the cell the atom is."""
+
+MAXIMUM_TEMPERATURE = 5000.0
+"""K; no metal is a crystal at ambient pressure above 3700 K, and few have been studied above."""
+
 UISO_RANGE = (1e-4, 0.5)
 """A^2; displacements outside are taken for absent. Zero-point motion exceeds the lower end."""
 
@@ -98,7 +104,7 @@ def describe(content: bytes) -> Description:
     settings, setting_notes = _settings(tags)
     pressure = _first_number(tags, _PRESSURE_TAGS)
     temperature = _first_number(tags, _TEMPERATURE_TAGS)
-    if temperature is not None and temperature <= 0:
+    if temperature is not None and not 0 < temperature <= MAXIMUM_TEMPERATURE:
         notes.append(f"temperature of {temperature:g} K ignored")
         temperature = None
     declared = _first_number(tags, _NUMBER_TAGS)
@@ -227,7 +233,7 @@ def _atoms(tags: Tags, lattice: np.ndarray) -> tuple[tuple[Atom, ...], list[str]
     if len(labels) > MAXIMUM_IMAGES:
         raise ValueError(f"too large: {len(labels)} atoms")
     displacements = _displacements(tags, lattice, labels)
-    atoms, renamed = [], {}
+    atoms, renamed, empty = [], {}, []
     for i, label in enumerate(labels):
         element = _element(types[i]) or _element(label)
         if element is None:
@@ -235,12 +241,18 @@ def _atoms(tags: Tags, lattice: np.ndarray) -> tuple[tuple[Atom, ...], list[str]
         if types is not labels and types[i] != element:
             renamed[types[i]] = element
         position = [number(column[i]) for column in coordinates]
-        if None in position:
-            raise ValueError(f"atom {label!r} has no coordinates")
+        if None in position or np.abs(np.array(position)).max() > MAXIMUM_COORDINATE:
+            raise ValueError(f"atom {label!r} has no usable coordinates")
         occupancy = number(occupancies[i])
+        if occupancy == 0:
+            empty.append(label)
+            continue
         full = 1.0 if occupancy is None else occupancy
         atoms.append(Atom(label, element, np.array(position, float), full, displacements[i]))
-    return tuple(atoms), [f"{symbol!r} read as {element}" for symbol, element in renamed.items()]
+    if not atoms:
+        raise ValueError("no atoms: all sites have occupancy 0")
+    notes = [f"{symbol!r} read as {element}" for symbol, element in renamed.items()]
+    return tuple(atoms), notes + [f"{label} left out: its occupancy is 0" for label in empty]
 
 
 def _column(tags: Tags, tag: str) -> list[str]:

@@ -26,9 +26,11 @@ class Host(BaseModel):
     c: float = Field(gt=0, description="cell length in A; equal to a in cubic cells")
     wyckoff: tuple[str, ...] = Field(description="occupied position of each atom, as in '4a'")
     frac: tuple[tuple[float, float, float], ...] = Field(description="(n_atoms, 3)")
-    uiso: float = Field(gt=0, description="A^2")
+    uiso: float = Field(gt=0, le=1, description="A^2")
     uiso_source: Literal["cif", "debye"]
-    temperature: float | None = Field(None, description="K; None where not reported")
+    temperature: float | None = Field(
+        None, gt=0, le=10_000, description="K; None where not reported"
+    )
     pressure: float | None = Field(None, description="GPa; None where not reported")
     origin: Literal["published", "derived", "cif"]
     source: str = Field(description="citation, or the CIF file's name")

@@ -55,7 +55,9 @@ class DefectSettings(BaseModel):
         for element in impurities:
             if element not in known:
                 raise ValueError(f"{element!r} is not a metal of the element table")
-        return tuple(element for element in known if element in set(impurities))
+        if len(set(impurities)) < len(impurities):
+            raise ValueError("an impurity is named twice")
+        return tuple(element for element in known if element in impurities)
 
     @model_validator(mode="after")
     def _sensible_fraction(self) -> DefectSettings:

@@ -52,7 +52,8 @@ class HostSupercell:
         """Variant `index`, drawn from (seed, host id, index) and nothing else.
 
         Raises:
-            ValueError: the host has no room for so many interstitials, or no impurity is left.
+            ValueError: the host has no room for so many interstitials, or no number of defects
+            gives a fraction in the range.
         """
         kind = self.settings.kind_of(index)
         if kind is None:
@@ -93,9 +94,14 @@ class HostSupercell:
 
     def _draw_count(self, rng: np.random.Generator) -> int:
         low, high = self.settings.fraction
+        fewest = int(np.ceil(low * self.n_atoms - 1e-9))
+        most = int(np.floor(high * self.n_atoms + 1e-9))
+        if fewest > most:
+            raise ValueError(
+                f"{self.host.id}: no number of its {self.n_atoms} atoms is {low:g} to {high:g} of "
+                "them; take a larger supercell or a wider fraction"
+            )
         fraction = low + (high - low) * rng.random()
-        fewest = max(1, int(np.ceil(low * self.n_atoms - 1e-9)))
-        most = max(fewest, int(np.floor(high * self.n_atoms + 1e-9)))
         return int(np.clip(round(fraction * self.n_atoms), fewest, most))
 
     def _draw_impurity(self, rng: np.random.Generator) -> str:

@@ -11,6 +11,11 @@ from typing import Annotated
 import typer
 
 
+class Cluster(StrEnum):
+    local = "local"
+    slurm = "slurm"
+
+
 class Engine(StrEnum):
     serial = "serial"
     dask = "dask"
@@ -27,7 +32,10 @@ def generate(
     engine: Annotated[
         Engine | None, typer.Option(help="[default: dask with several workers, else serial]")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Dask worker processes.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Dask workers.")] = 1,
+    cluster: Annotated[
+        Cluster | None, typer.Option(help="Where Dask workers run.  [default: local]")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Take this many hosts, evenly spaced.")
     ] = None,
@@ -38,15 +46,18 @@ def generate(
     from hpc.generate import generate as generate_store
 
     _log_to_stderr()
-    chosen = engine or (Engine.dask if workers > 1 else Engine.serial)
-    with start_executor(chosen.value, workers) as execute:
+    chosen = engine or (Engine.dask if workers > 1 or cluster else Engine.serial)
+    if cluster and chosen is not Engine.dask:
+        raise ValueError(f"--cluster is for --engine dask, not for {chosen.value}")
+    options = {"cluster": cluster.value} if cluster else {}
+    with start_executor(chosen.value, workers, **options) as execute:
         if execute is None:
             return
         summary = generate_store(store, read_description(run, limit), execute)
-    n_pdfs = summary.n_computed * summary.n_variants
     typer.echo(
-        f"{store}: {summary.n_structures} hosts x {summary.n_variants} variants; {n_pdfs} PDFs "
-        f"computed in {summary.seconds:.1f} s ({n_pdfs / summary.seconds:.0f}/s)"
+        f"{store}: {summary.n_structures} hosts x {summary.n_variants} variants, "
+        f"{len(summary.quarantined)} hosts quarantined; {summary.n_pdfs} PDFs computed in "
+        f"{summary.seconds:.1f} s ({summary.n_pdfs / summary.seconds:.0f}/s)"
     )
     for host in summary.quarantined:
         typer.echo(f"quarantined {host.id}: {host.reason}", err=True)

@@ -19,7 +19,10 @@ class LibrarySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = Field(
-        "embedded", description="'embedded', a library.json, or a folder of CIF files"
+        "embedded",
+        min_length=1,
+        description="'embedded', or a library.json or a folder of CIF files, as seen from the "
+        "folder of the description",
     )
     published_only: bool = Field(False, description="leave the embedded derived entries out")
     limit: int | None = Field(None, ge=1, description="take this many hosts, evenly spaced")
@@ -79,18 +82,26 @@ def read_description(path: Path | None, limit: int | None = None) -> RunDescript
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a TOML file: {error}") from None
     try:
-        if limit is not None:
-            values["library"] = {**values.get("library", {}), "limit": limit}
-        return RunDescription.model_validate(values)
+        description = RunDescription.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the description"
-        message = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{path or 'options'}: {place}: {message}") from None
+        raise ValueError(f"{path}: {first_mistake(error)}") from None
+    library = description.library
+    if path is not None and library.source != "embedded":
+        library = library.model_copy(update={"source": str(path.parent / library.source)})
+    if limit is not None:
+        library = library.model_copy(update={"limit": limit})
+    return description.model_copy(update={"library": library})
+
+
+def first_mistake(error: ValidationError) -> str:
+    """Place and message of the first mistake that pydantic found, in one line."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"])) or "the description"
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def differences(stored: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:

@@ -10,10 +10,16 @@ from pathlib import Path
 
 from hpc.description import RunDescription
 from hpc.executors import Execute
-from hpc.ledger import QuarantinedHost, exclusive, read_records, sweep_partial_files
+from hpc.ledger import (
+    DoneRecord,
+    QuarantinedHost,
+    exclusive,
+    read_records,
+    sweep_partial_files,
+)
 from hpc.plan import select_hosts
 from hpc.progress import track
-from hpc.store import open_or_create
+from hpc.store import Store, open_or_create
 from hpc.work import run_task
 
 log = logging.getLogger(__name__)
@@ -24,10 +30,15 @@ class Summary:
     """What a call of `generate` did."""
 
     n_structures: int
-    n_computed: int
     n_variants: int
+    n_computed: int
     seconds: float
     quarantined: tuple[QuarantinedHost, ...]
+
+    @property
+    def n_pdfs(self) -> int:
+        """PDFs computed by this call."""
+        return self.n_computed * self.n_variants
 
 
 def generate(path: Path, description: RunDescription, execute: Execute) -> Summary:
@@ -38,32 +49,38 @@ def generate(path: Path, description: RunDescription, execute: Execute) -> Summa
 
     Raises:
         ValueError: unusable input, a store of another run, or one that is being written.
+        OSError: the store can't be written, as on a full disk; what is done stays done.
     """
     path = path.absolute()
+    hosts = select_hosts(description.library)
     with exclusive(path):
-        return _complete(path, description, execute)
+        try:
+            return _complete(open_or_create(path, description, hosts), execute)
+        except OSError as error:
+            reason = f"{error.strerror or error}; run generate again once there is a remedy"
+            raise OSError(error.errno, reason, str(path)) from error
 
 
-def _complete(path: Path, description: RunDescription, execute: Execute) -> Summary:
+def _complete(store: Store, execute: Execute) -> Summary:
     started = time.perf_counter()
-    sweep_partial_files(path)
-    store = open_or_create(path, description, select_hosts(description.library))
+    sweep_partial_files(store.path)
     done = read_records(store.ledger, store.input_hash)
     missing = [task for task in store.tasks if task.index not in done]
-    n_hosts = sum(task.stop - task.start for task in missing)
+    n_missing = sum(task.stop - task.start for task in missing)
     if done:
         log.info("%d of %d shards are done already", len(done), len(store.tasks))
-    work = partial(run_task, path, store.input_hash)
-    quarantined = [host for record in done.values() for host in record.quarantined]
-    with track(n_hosts, description.defects.n_variants) as advance:
-        for record in execute(work, missing):
-            quarantined += record.quarantined
+    n_variants = store.description.defects.n_variants
+    new: list[DoneRecord] = []
+    with track(n_missing, n_variants) as advance:
+        for record in execute(partial(run_task, store.path, store.input_hash), missing):
+            new.append(record)
             task = store.tasks[record.task]
             advance(task.stop - task.start)
+    failed = [host for record in (*done.values(), *new) for host in record.quarantined]
     return Summary(
         n_structures=len(store.hosts),
-        n_computed=n_hosts,
-        n_variants=description.defects.n_variants,
+        n_variants=n_variants,
+        n_computed=n_missing - sum(len(record.quarantined) for record in new),
         seconds=time.perf_counter() - started,
-        quarantined=tuple(quarantined),
+        quarantined=tuple(failed),
     )

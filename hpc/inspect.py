@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from defectgen.variants import HostSupercell
+from hpc.layout import create_group
 from hpc.ledger import DoneRecord, is_being_written, read_records
 from hpc.plan import Task
-from hpc.store import Store, coordinate_values, hash_inputs, host_columns, shard_digest
+from hpc.store import Store, hash_inputs, shard_digest
 from pdfcalc.structure import AtomicStructure
+
+if TYPE_CHECKING:
+    import zarr
 
 
 def status(path: Path) -> dict[str, Any]:
@@ -56,11 +60,18 @@ def verify(path: Path) -> dict[str, Any]:
         ok; digest, the same for the same run however it was computed; counts; problems.
     """
     store = Store(path)
-    problems = _check_inputs(store)
+    problems: list[str] = []
     digest = hashlib.sha256(store.input_hash.encode())
-    records = read_records(store.ledger, store.input_hash)
     n_missing = n_pdfs = n_quarantined = 0
-    for task in store.tasks:
+    try:
+        tasks = store.tasks
+    except ValueError as error:
+        problems.append(f"{error}; put back the library.json that the store was made from")
+        tasks = []
+    else:
+        problems += _check_inputs(store)
+    records = read_records(store.ledger, store.input_hash)
+    for task in tasks:
         if task.index not in records:
             n_missing += task.stop - task.start
             continue
@@ -73,7 +84,7 @@ def verify(path: Path) -> dict[str, Any]:
     return {
         "ok": not problems,
         "digest": digest.hexdigest(),
-        "n_structures": len(store.hosts),
+        "n_structures": store.array("label").shape[0],
         "n_pdfs": n_pdfs,
         "n_missing": n_missing,
         "n_quarantined": n_quarantined,
@@ -82,22 +93,44 @@ def verify(path: Path) -> dict[str, Any]:
 
 
 def _check_inputs(store: Store) -> list[str]:
-    """Problems with what is written once: hosts, description, coordinates and host columns."""
-    problems = []
+    """Problems with what is written once: hosts, description, metadata, coordinates, columns."""
+    import zarr
+    from zarr.storage import MemoryStore
+
     if hash_inputs(store.description, store.hosts) != store.input_hash:
-        problems.append("library.json or the run description was changed after the fact")
-    expected = {**coordinate_values(store.description), **host_columns(store.hosts)}
-    for name, values in expected.items():
-        try:
-            found = np.asarray(store.array(name)[:])
+        return ["library.json or the run description was changed after the fact"]
+    problems = []
+    expected = create_group(MemoryStore(), store.description, store.hosts, store.input_hash)
+    consolidated = zarr.open_group(store.path, mode="r")
+    if consolidated.metadata.consolidated_metadata is None:
+        problems.append("zarr.json has lost the consolidated metadata")
+    for name, array in expected.arrays():
         # Any kind of damage can surface here, from a missing file to a failing codec.
+        try:
+            copies = [store.array(name), cast("zarr.Array", consolidated[name])]
+            if any(_facts(copy) != _facts(array) for copy in copies):
+                problems.append(f"{name}: its metadata were changed after the fact")
+            elif name not in store.variant_arrays and not _same(copies[0][:], array[:]):
+                problems.append(f"{name} is not what the hosts and the description give")
         except Exception as error:
             problems.append(f"{name} can't be read: {type(error).__name__}: {error}")
-            continue
-        equal_nan = values.dtype.kind == "f"
-        if not np.array_equal(found.astype(values.dtype), values, equal_nan=equal_nan):
-            problems.append(f"{name} is not what the hosts and the description give")
     return problems
+
+
+def _facts(array: zarr.Array) -> tuple[Any, ...]:
+    """What readers rely on, whatever the version of zarr that wrote it."""
+    return (
+        array.shape,
+        array.dtype,
+        str(array.fill_value),
+        array.metadata.to_dict()["dimension_names"],
+        dict(array.attrs),
+    )
+
+
+def _same(found: Any, expected: Any) -> bool:
+    found, expected = np.asarray(found), np.asarray(expected)
+    return np.array_equal(found, expected, equal_nan=expected.dtype.kind == "f")
 
 
 def _check_shard(
@@ -105,15 +138,16 @@ def _check_shard(
 ) -> tuple[str, np.ndarray]:
     """The digest of a shard as it is on disk, and its labels."""
     hosts = f"hosts {task.start} to {task.stop - 1}"
+    remedy = f"delete ledger/{task.index:06d}.json and run generate again to make them anew"
     try:
         rows = store.read_shard(task)
     # As above: damage takes many forms.
     except Exception as error:
-        problems.append(f"{hosts} can't be read: {type(error).__name__}: {error}")
+        problems.append(f"{hosts} can't be read ({type(error).__name__}: {error}); {remedy}")
         return "unreadable", np.empty(0)
     digest = shard_digest(rows)
     if digest != record.digest:
-        problems.append(f"{hosts} are not what was written")
+        problems.append(f"{hosts} are not what was written; {remedy}")
     return digest, rows["label"]
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from pydantic import BaseModel, ConfigDict
+
+_ATTEMPTS = 10
 
 
 class QuarantinedHost(BaseModel):
@@ -49,7 +53,7 @@ def write_record(ledger: Path, record: DoneRecord) -> None:
 def read_records(ledger: Path, input_hash: str) -> dict[int, DoneRecord]:
     """The valid records of a run by task; those of other inputs do not count."""
     records = {}
-    for path in sorted(ledger.glob("*.json")):
+    for path in sorted(ledger.glob("[0-9]*.json")):
         try:
             record = DoneRecord.model_validate_json(path.read_bytes())
         except ValueError:
@@ -72,16 +76,25 @@ def exclusive(path: Path) -> Iterator[None]:
     Raises:
         ValueError: another process writes to the store, or `path` is not one of ours.
     """
-    ledger = path / "ledger"
-    if path.exists() and not ledger.is_dir() and (not path.is_dir() or any(path.iterdir())):
+    lock = path / "ledger" / "lock"
+    if path.exists() and not lock.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ValueError(f"{path} exists and is not a store: give --store another path")
-    ledger.mkdir(parents=True, exist_ok=True)
-    with (ledger / "lock").open("w") as file:
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        _acquire(file, path)
+        yield
+
+
+def _acquire(file: IO[str], path: Path) -> None:
+    # `is_being_written` holds the lock for a moment too.
+    for _ in range(_ATTEMPTS):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"{path}: another `defectpdf generate` is writing to it") from None
-        yield
+            time.sleep(0.1)
+        else:
+            return
+    raise ValueError(f"{path}: another `defectpdf generate` is writing to it")
 
 
 def is_being_written(ledger: Path) -> bool:

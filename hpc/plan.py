@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from defectgen.host import Host
 from hpc.description import LibrarySettings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,19 @@ def _read_hosts(settings: LibrarySettings) -> list[Host]:
     if path.is_dir():
         from defectgen.cif import read_cif_folder
 
-        return [entry.host for entry in read_cif_folder(path).accepted]
-    return read_library(path)
+        if settings.published_only:
+            raise ValueError(f"{path}: published_only is for libraries, not for CIF files")
+
+        folder = read_cif_folder(path)
+        if folder.quarantined:
+            log.info(
+                "%d of the CIF files are not used; `defectpdf library --cif %s` says why",
+                len(folder.quarantined),
+                path,
+            )
+        return folder.hosts
+    hosts = read_library(path)
+    return [host for host in hosts if host.origin == "published" or not settings.published_only]
 
 
 def _evenly_spaced(hosts: Sequence[Host], count: int) -> list[Host]:

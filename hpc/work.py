@@ -27,7 +27,10 @@ def run_task(path: Path, input_hash: str, task: Task) -> DoneRecord:
     for row, host in enumerate(store.hosts[task.start : task.stop]):
         try:
             values = host_rows(host, store)
-        # A host that fails, for whatever reason, must not take the others with it.
+        # Lack of memory, disk or a library says nothing about the host: the task is not done.
+        except (MemoryError, OSError, ImportError):
+            raise
+        # A host that fails for any other reason must not take the others with it.
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             quarantined.append(QuarantinedHost(id=host.id, reason=reason))

@@ -9,10 +9,13 @@ project=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 if ! command -v defectpdf >/dev/null 2>&1; then
     if [ ! -e "$project/.venv/complete" ]; then
         echo "making $project/.venv" >&2
-        "${PYTHON:-python3}" -m venv "$project/.venv"
-        "$project/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-            --constraint "$project/constraints.txt" --editable "$project[mpi,test]"
-        touch "$project/.venv/complete"
+        "${PYTHON:-python3}" -m venv "$project/.venv" &&
+            "$project/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+                --constraint "$project/constraints.txt" --editable "$project[mpi,test]" &&
+            touch "$project/.venv/complete" || {
+            echo "could not make $project/.venv" >&2
+            return 1 2>/dev/null || exit 1
+        }
     fi
     PATH=$project/.venv/bin:$PATH
     export PATH

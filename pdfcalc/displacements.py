@@ -17,6 +17,8 @@ import numpy as np
 _BITS = 21
 """Fractions of the supercell are told apart at 2^-21; three of them fit one 63-bit key."""
 _MOST_REPEATS = 32
+_BLOCK = 2_000_000
+"""Pairs that are counted together; it bounds the memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +55,7 @@ class Sites:
         counts = np.zeros(len(self.vectors), dtype=np.int64)
         n_sites, _, n_cells = self.class_of.shape
         flat = self.class_of.reshape(-1)
-        block = max(1, 2_000_000 // max(1, len(second.site)))
+        block = max(1, _BLOCK // max(1, len(second.site)))
         for start in range(0, len(first.site), block):
             site, cell = first.site[start : start + block], first.cell[start : start + block]
             index = (site[:, None] * n_sites + second.site) * n_cells

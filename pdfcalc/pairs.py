@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from pdfcalc.parameters import PDFParameters
-from pdfcalc.peaks import image_distances, longest_distance, sum_peaks
+from pdfcalc.peaks import Mesh, image_distances, longest_distance, sum_peaks
 from pdfcalc.species import Species
 from pdfcalc.structure import AtomicStructure
+
+_BLOCK = 200_000
+"""Pairs whose images are looked at together; it bounds the memory."""
 
 
 def pair_peaks(
@@ -18,17 +23,26 @@ def pair_peaks(
     for i, first in enumerate(species):
         for second in species[i:]:
             u_sum = first.uiso + second.uiso
-            a, b = structure.frac[first.atoms], structure.frac[second.atoms]
-            vectors = (b[None, :, :] - a[:, None, :]).reshape(-1, 3)
-            factor = np.full(len(vectors), 1.0 if second is first else 2.0)
-            if second is first:
-                row, column = np.triu_indices(len(a))
-                vectors = a[column] - a[row]
-                factor = np.where(row == column, 1.0, 2.0)
             cutoff = longest_distance(parameters, u_sum)
-            blocks = list(image_distances(vectors, structure.lattice, cutoff))
-            distances = np.concatenate([length for _, length in blocks])
-            weights = np.concatenate([factor[index] for index, _ in blocks])
+            mesh = Mesh(cutoff, 1)
+            for vectors, factor in _displacements(structure.frac, first, second):
+                for index, distances in image_distances(vectors, structure.lattice, cutoff):
+                    mesh.add(distances, factor[None, index])
             scale = first.power * second.power
-            total += scale * sum_peaks(distances, weights[None], u_sum, parameters)[0]
+            total += scale * sum_peaks(mesh.distances, mesh.weights, u_sum, parameters)[0]
     return total
+
+
+def _displacements(
+    frac: np.ndarray, first: Species, second: Species
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Displacements (K, 3) of each pair of atoms once, and how many ordered pairs each is."""
+    rows = max(1, _BLOCK // len(second.atoms))
+    for start in range(0, len(first.atoms), rows):
+        one, other = first.atoms[start : start + rows, None], second.atoms[None, :]
+        vectors = frac[other] - frac[one]
+        factor = np.full(vectors.shape[:2], 2.0)
+        if second is first:
+            factor = np.where(one == other, 1.0, np.where(one < other, 2.0, 0.0))
+        once = factor > 0
+        yield vectors[once], factor[once]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+_MOST_POINTS = 1e6
 TERMINATION_RIPPLES = 6
 """Ripples of period 2 pi / qmax by which the calculation reaches past rmax, as in diffpy.srreal."""
 
@@ -47,6 +48,11 @@ class PDFParameters:
             raise ValueError(f"scattering = {self.scattering!r}: must be 'xray' or 'neutron'")
         if not 0 < self.rstep <= self.rmax:
             raise ValueError(f"rstep = {self.rstep}: must be in (0, rmax = {self.rmax}]")
+        if self.rmax / self.rstep > _MOST_POINTS:
+            raise ValueError(
+                f"rstep = {self.rstep} gives {self.rmax / self.rstep:.0e} points up to "
+                f"rmax = {self.rmax}: at most {_MOST_POINTS:.0e} are possible"
+            )
         if self.rmin > self.rmax:
             raise ValueError(f"rmin = {self.rmin}: must not exceed rmax = {self.rmax}")
         if self.qmax is not None:

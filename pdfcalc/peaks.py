@@ -36,9 +36,8 @@ def sum_peaks(
 ) -> np.ndarray:
     """Sum of weight / distance * Gaussian(r - distance) over the pairs.
 
-    The Gaussian is cut and rescaled as diffpy.srreal does it. More than a few thousand distances
-    are first laid on a fine mesh in a way that keeps their first two moments, which changes
-    the result by parts in a million.
+    The Gaussian is cut and rescaled as diffpy.srreal does it. Many distances are first laid on a
+    `Mesh`.
 
     Args:
         distances: (K,) pair distances, A.
@@ -49,7 +48,9 @@ def sum_peaks(
         (V, n) on `parameters.r_extended`, in units of the weights / A^2.
     """
     if len(distances) > _MANY:
-        distances, weights = _lay_on_mesh(distances, weights)
+        mesh = Mesh(float(distances.max()), len(weights))
+        mesh.add(distances, weights)
+        distances, weights = mesh.distances, mesh.weights
     total = np.zeros((len(weights), len(parameters.r_extended)))
     for start in range(0, len(distances), _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -73,18 +74,39 @@ def _gaussians(distances: np.ndarray, u_sum: float, parameters: PDFParameters):
     return csr_array((values, column[keep], row_end), shape=(len(distances), size))
 
 
-def _lay_on_mesh(distances: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distances and weights on a regular mesh, by quadratic assignment to three points."""
-    nearest = np.rint(distances / _MESH).astype(np.int64)
-    offset = distances / _MESH - nearest
-    size = int(nearest.max()) + 2
-    shares = {-1: offset * (offset - 1) / 2, 0: 1 - offset**2, 1: offset * (offset + 1) / 2}
-    mesh = np.zeros((len(weights), size))
-    for row, weight in zip(mesh, weights, strict=True):
-        for shift, share in shares.items():
-            row += np.bincount(nearest + shift, weights=weight * share, minlength=size)
-    used = np.flatnonzero(mesh.any(axis=0))
-    return used * _MESH, mesh[:, used]
+class Mesh:
+    """Weights of any number of distances, on the points of a regular mesh.
+
+    Each distance is shared between three points in a way that keeps its first two moments, which
+    changes sums of peaks by parts in a million.
+    """
+
+    def __init__(self, longest: float, n_rows: int) -> None:
+        self._weights = np.zeros((n_rows, round(longest / _MESH) + 2))
+
+    def add(self, distances: np.ndarray, weights: np.ndarray) -> None:
+        """Add distances (K,) in A with weights (n_rows, K)."""
+        nearest = np.rint(distances / _MESH).astype(np.int64)
+        offset = distances / _MESH - nearest
+        shares = {-1: offset * (offset - 1) / 2, 0: 1 - offset**2, 1: offset * (offset + 1) / 2}
+        size = self._weights.shape[1]
+        for total, weight in zip(self._weights, weights, strict=True):
+            for shift, share in shares.items():
+                total += np.bincount(nearest + shift, weights=weight * share, minlength=size)
+
+    @property
+    def _used(self) -> np.ndarray:
+        return np.flatnonzero(self._weights.any(axis=0))
+
+    @property
+    def distances(self) -> np.ndarray:
+        """(M,) points of the mesh that hold anything, A."""
+        return self._used * _MESH
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(n_rows, M) their weights."""
+        return self._weights[:, self._used]
 
 
 def image_distances(

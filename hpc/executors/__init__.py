@@ -1,6 +1,6 @@
 """Ways to run the tasks of a plan.
 
-Each module has one context manager, `start(workers)`, that yields a function from work and
+Each module has one context manager, `start(workers)`, which yields a function from work and
 tasks to finished records, in any order.
 """
 
@@ -19,10 +19,16 @@ Execute = Callable[[Work, Sequence[Task]], Iterator[DoneRecord]]
 ENGINES = ("serial", "dask", "mpi")
 
 
-def start_executor(engine: str, workers: int) -> AbstractContextManager[Execute | None]:
-    """The executor of an engine; it yields None in a process that only serves as a worker."""
+def start_executor(
+    engine: str, workers: int, **options: str
+) -> AbstractContextManager[Execute | None]:
+    """The executor of an engine; it yields None in a process that only serves as a worker.
+
+    Args:
+        options: `cluster` for the engine "dask".
+    """
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is not one of {', '.join(ENGINES)}")
-    start: Callable[[int], AbstractContextManager[Execute | None]]
+    start: Callable[..., AbstractContextManager[Execute | None]]
     start = import_module(f"hpc.executors.{engine}").start
-    return start(workers)
+    return start(workers, **options)

@@ -31,6 +31,8 @@ def start(workers: int) -> Iterator[Execute | None]:
         raise ImportError(
             f"engine mpi needs mpi4py and an MPI library ({error}): pip install 'defectpdf[mpi]'"
         ) from None
+    if workers != 1:
+        raise ValueError(f"--workers {workers} has no meaning with MPI: mpiexec -n sets the number")
     if MPI.COMM_WORLD.Get_size() == 1:
         if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
             raise ValueError(

@@ -223,6 +223,22 @@ def test_temperature_and_pressure(read):
     assert host.uiso == debye_uiso("Fe", 77.0)
 
 
+@pytest.mark.parametrize("temperature", ["-3", "0", "1e9"])
+def test_absurd_temperatures_are_ignored_and_said(read, temperature):
+    extra = f"_diffrn_ambient_temperature {temperature}"
+    entry = read(cif(cubic(2.87), ["Fe 0 0 0"], BODY, extra))
+    assert entry.host.temperature is None
+    assert entry.host.uiso == debye_uiso("Fe", 300.0)
+    assert any("temperature" in note and "ignored" in note for note in entry.notes)
+
+
+def test_empty_sites_are_left_out_and_said(read):
+    rows = ["Fe 0 0 0 1", "C 0.5 0.5 0 0"]
+    entry = read(cif(cubic(2.87), rows, BODY, columns=OCCUPANCY))
+    assert entry.host.wyckoff == ("2a", "2a")
+    assert any(note.startswith("C left out") for note in entry.notes)
+
+
 NACL = cif(cubic(5.64), ["Na 0 0 0", "Cl 0.5 0.5 0.5"], FACES)
 OCCUPANCY = ("label", "fract_x", "fract_y", "fract_z", "occupancy")
 
@@ -251,7 +267,9 @@ OCCUPANCY = ("label", "fract_x", "fract_y", "fract_z", "occupancy")
         (cif(cubic(0.1), ["Fe 0 0 0"], BODY), "absurd cell"),
         (cif((3, 3, 3, 170, 170, 5.5), ["Fe 0 0 0"], BODY), "absurd cell"),
         (cif(("?", 3, 3, 90, 90, 90), ["Fe 0 0 0"], BODY), "cell lengths"),
-        (cif(cubic(2.87), ["Fe ? ? ?"], BODY), "no coordinates"),
+        (cif(cubic(2.87), ["Fe ? ? ?"], BODY), "no usable coordinates"),
+        (cif(cubic(2.87), ["Fe 1e300 0 0"], BODY), "no usable coordinates"),
+        (cif(cubic(2.87), ["Fe 0 0 0 0"], BODY, columns=OCCUPANCY), "occupancy 0"),
         (cif(cubic(2.87), ["Fe 0 0 0"], ["x,y"]), "symmetry operation"),
         (NI + NI.replace("data_test", "data_other"), r"holds 2 structures \(test, other\)"),
         (NI[: NI.index("Ni 0 0 0") + 4], "cut off"),

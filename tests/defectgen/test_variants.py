@@ -112,6 +112,33 @@ def test_fractions_are_uniform():
     assert np.abs(drawn - expected).max() / 0.09 < 1.63 / 20
 
 
+def test_interstitials_take_every_kind_of_site_and_impurities_every_metal():
+    host = next(host for host in embedded_library() if host.space_group == 225)
+    many = DefectSettings(kinds=("interstitial",), variants_per_kind=400, supercell=(2, 2, 2))
+    supercell = HostSupercell(host, many)
+    variants = [supercell.variant(0, index) for index in range(1, 401)]
+    sites = {int(variant.change.added.site[0]) for variant in variants}
+    octahedral = sum(variant.change.added.site[0] < 8 for variant in variants)
+    assert sites == set(range(4, 16))
+    assert 150 < octahedral < 250
+    assert {variant.impurity for variant in variants} == set(metals()) - {host.element}
+
+
+def test_impurities_vibrate_at_the_temperature_of_the_host():
+    host = embedded_library()[0].model_copy(update={"temperature": 77.0})
+    supercell = HostSupercell(host, DefectSettings(kinds=("substitution",)))
+    variant = supercell.variant(0, 1)
+    assert variant.change.uiso == debye_uiso(variant.impurity, 77.0)
+    assert variant.change.uiso < debye_uiso(variant.impurity, 300.0)
+
+
+def test_a_supercell_too_small_for_the_fraction_is_refused():
+    host = next(host for host in embedded_library() if host.space_group == 229)
+    narrow = DefectSettings(fraction=(0.01, 0.02), supercell=(2, 2, 2))
+    with pytest.raises(ValueError, match=r"no number of its 16 atoms is 0\.01 to 0\.02"):
+        HostSupercell(host, narrow).variant(0, 1)
+
+
 def test_settings_are_followed():
     host = next(host for host in embedded_library() if host.space_group == 229)
     chosen = DefectSettings(
@@ -147,6 +174,7 @@ def test_interstitials_that_do_not_fit_are_refused():
         {"supercell": (1, 5, 5)},
         {"supercell": (5, 5)},
         {"impurities": ("Cu", "C")},
+        {"impurities": ("Cu", "Cu")},
         {"variants_per_kind": 0},
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -16,10 +17,11 @@ import numpy as np
 import pytest
 
 from defectgen.library import embedded_library, write_library
-from hpc.description import RunDescription, read_description
+from hpc.description import LibrarySettings, RunDescription, read_description
 from hpc.executors import start_executor
 from hpc.generate import Summary, generate
 from hpc.inspect import atoms_of_row, status, verify
+from hpc.plan import select_hosts
 from hpc.store import Store
 from pdfcalc import PDFParameters, calculate_pdf
 
@@ -95,7 +97,7 @@ def test_the_store_is_complete_and_consistent(oracle):
     assert np.isfinite(dataset.g.values).all()
     concentration = dataset.concentration.values
     assert (concentration[:, 0] == 0).all()
-    assert ((concentration[:, 1:] > 0) & (concentration[:, 1:] <= 0.13)).all()
+    assert ((concentration[:, 1:] > 0) & (concentration[:, 1:] <= 0.1)).all()
     assert ((dataset.impurity.values > 0) == [[False, False, False, True, True]] * 11).all()
     assert dataset.attrs["run"] == SMALL.model_dump(mode="json")
 
@@ -185,21 +187,47 @@ def test_only_missing_shards_are_computed(oracle, tmp_path):
     assert files_of(store) == files_of(oracle)
 
 
-def test_a_killed_run_resumes_to_the_same_bytes(oracle, description, tmp_path):
-    """SIGKILL at times spread over the whole run, each time followed by a resume."""
-    arguments = command("generate", description, "--store")
-    started = time.monotonic()
-    subprocess.run([*arguments, tmp_path / "timed.zarr"], check=True, capture_output=True)
-    whole = time.monotonic() - started
-    store = tmp_path / "store.zarr"
-    for part in (0.35, 0.5, 0.6, 0.7, 0.8, 0.9):
-        process = subprocess.Popen([*arguments, store], stderr=subprocess.DEVNULL)
-        time.sleep(part * whole)
-        process.send_signal(signal.SIGKILL)
+def kill_and_resume(store: Path, description: Path, engine: list[str], delays: list[float]) -> None:
+    """Start a run and send SIGKILL to it after each delay (s); the last run is left alone."""
+    arguments = command("generate", description, "--store", store, *engine)
+    for delay in delays:
+        process = subprocess.Popen(
+            arguments, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(delay)
+            break
+        # Half of the time the whole group, as a node that fails; else the client alone.
+        kill = os.killpg if delay * 1e6 % 2 < 1 else os.kill
+        kill(process.pid, signal.SIGKILL)
         process.wait()
     run_serial(store)
-    assert files_of(store) == files_of(oracle)
-    assert verify(store)["ok"]
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(oracle, description, tmp_path):
+    """SIGKILL at times spread over the whole run."""
+    started = time.monotonic()
+    run = command("generate", description, "--store", tmp_path / "timed.zarr")
+    subprocess.run(run, check=True, capture_output=True)
+    whole = time.monotonic() - started
+    delays = [part * whole for part in (0.35, 0.5, 0.6, 0.7, 0.8, 0.9)]
+    kill_and_resume(tmp_path / "store.zarr", description, ["--engine=serial"], delays)
+    assert files_of(tmp_path / "store.zarr") == files_of(oracle)
+    assert verify(tmp_path / "store.zarr")["ok"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["serial", "dask"])
+@pytest.mark.parametrize("seed", range(8))
+def test_killed_at_random_a_run_resumes_to_the_same_bytes(
+    oracle, description, tmp_path, engine, seed
+):
+    rng = random.Random(seed)
+    longest = {"serial": 1.2, "dask": 4.0}[engine]
+    delays = [rng.uniform(0.3, longest) for _ in range(5)]
+    arguments = [f"--engine={engine}", f"--workers={1 if engine == 'serial' else 2}"]
+    kill_and_resume(tmp_path / "store.zarr", description, arguments, delays)
+    assert files_of(tmp_path / "store.zarr") == files_of(oracle)
 
 
 def test_a_lost_worker_loses_nothing(oracle, description, tmp_path):
@@ -223,12 +251,25 @@ def test_a_lost_worker_loses_nothing(oracle, description, tmp_path):
     assert files_of(store) == files_of(oracle)
 
 
-def test_half_made_stores_and_half_written_files_are_made_good(oracle, tmp_path):
+@pytest.mark.parametrize("last", ["library.json", "g/zarr.json", "zarr.json"])
+def test_half_made_stores_are_made_again(oracle, tmp_path, last):
+    store = tmp_path / "store.zarr"
+    (store / "ledger").mkdir(parents=True)
+    for name in ("ledger/lock", "ledger/unfinished"):
+        (store / name).touch()
+    for name in ("library.json", "g/zarr.json", "zarr.json"):
+        (store / name).parent.mkdir(exist_ok=True)
+        (store / name).write_bytes((oracle / name).read_bytes())
+        if name == last:
+            (store / name).write_bytes((oracle / name).read_bytes()[:20])
+            break
+    run_serial(store)
+    assert files_of(store) == files_of(oracle)
+
+
+def test_half_written_files_are_made_good(oracle, tmp_path):
     store = tmp_path / "store.zarr"
     run_serial(store)
-    metadata = json.loads((store / "zarr.json").read_text())
-    del metadata["consolidated_metadata"]
-    (store / "zarr.json").write_text(json.dumps(metadata))
     (store / "g" / "c" / "0.123.partial").write_bytes(b"half")
     (store / "ledger" / "000001.json").write_text('{"task": 1, "inp')
     run_serial(store)
@@ -260,6 +301,94 @@ def test_changed_hosts_are_found(oracle, tmp_path):
     library = store / "library.json"
     library.write_text(library.read_text().replace('"uiso":0.0', '"uiso":0.1', 1))
     assert "library.json" in " ".join(verify(store)["problems"])
+    library.unlink()
+    found = verify(store)
+    assert not found["ok"]
+    assert "library.json" in found["problems"][0]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("label/zarr.json", "pristine vacancy", "vacancy pristine"),
+        ("zarr.json", "angstrom-2", "furlong-2"),
+        ("r/zarr.json", '"float64"', '"int64"'),
+    ],
+)
+def test_changed_metadata_are_found(tmp_path, file, old, new):
+    store = tmp_path / "store.zarr"
+    run_serial(store)
+    text = (store / file).read_text()
+    assert old in text
+    (store / file).write_text(text.replace(old, new))
+    found = verify(store)
+    assert not found["ok"]
+    assert "metadata were changed" in found["problems"][0]
+
+
+def test_lost_consolidated_metadata_are_found_and_lose_nothing(oracle, tmp_path):
+    store = tmp_path / "store.zarr"
+    run_serial(store)
+    metadata = json.loads((store / "zarr.json").read_text())
+    del metadata["consolidated_metadata"]
+    (store / "zarr.json").write_text(json.dumps(metadata))
+    assert "consolidated" in verify(store)["problems"][0]
+    with pytest.raises(ValueError, match="holds another run"):
+        run_serial(store, SMALL.model_copy(update={"seed": 7}))
+    assert run_serial(store).n_computed == 0
+
+
+def test_where_the_hosts_came_from_does_not_matter(oracle, tmp_path):
+    hosts = Store(oracle).hosts
+    write_library(tmp_path / "mine.json", hosts)
+    (tmp_path / "run.toml").write_text(
+        TOML.replace("limit = 11", 'source = "mine.json"')  # as seen from the file's folder
+    )
+    store = tmp_path / "store.zarr"
+    run_serial(store, read_description(tmp_path / "run.toml"))
+    assert verify(store)["digest"] == verify(oracle)["digest"]
+    write_library(tmp_path / "mine.json", hosts[::-1])
+    with pytest.raises(ValueError, match="the hosts have changed"):
+        run_serial(store, read_description(tmp_path / "run.toml"))
+
+
+def test_limit_takes_hosts_from_the_whole_library(oracle):
+    groups = {host.space_group for host in Store(oracle).hosts}
+    assert len(groups) >= 4
+
+
+def test_published_only_leaves_derived_hosts_out(tmp_path):
+    write_library(tmp_path / "all.json", embedded_library())
+    for source in ("embedded", str(tmp_path / "all.json")):
+        hosts = select_hosts(LibrarySettings(source=source, published_only=True))
+        assert {host.origin for host in hosts} == {"published"}
+        assert len(hosts) == len(embedded_library(published_only=True))
+
+
+def test_lack_of_memory_or_disk_is_no_fault_of_the_host(tmp_path, monkeypatch):
+    """Such a task stays undone, and a later run with more room completes it."""
+
+    def fail(*_):
+        raise MemoryError("no room")
+
+    store = tmp_path / "store.zarr"
+    with monkeypatch.context() as patch:
+        patch.setattr("hpc.work.host_rows", fail)
+        with pytest.raises(MemoryError):
+            run_serial(store)
+    assert status(store)["n_done"] == 0
+    assert run_serial(store).n_computed == 11
+
+
+def test_values_that_are_not_finite_are_quarantined(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "hpc.observables.PairDistributionFunction.compute",
+        lambda self, crystal, changes: np.full((len(changes), 60), np.nan),
+    )
+    summary = run_serial(tmp_path / "store.zarr")
+    assert len(summary.quarantined) == 11
+    assert summary.n_pdfs == 0
+    assert "not finite" in summary.quarantined[0].reason
 
 
 def test_another_description_is_refused_with_the_difference(oracle):
@@ -283,10 +412,15 @@ def test_a_second_writer_is_refused(tmp_path):
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
-    (tmp_path / "thesis.tex").write_text("important")
+    (tmp_path / "ledger").mkdir()
+    (tmp_path / "ledger" / "2025.json").write_text("important")
     with pytest.raises(ValueError, match="exists and is not a store"):
         run_serial(tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+    (tmp_path / "ledger" / "lock").touch()
+    with pytest.raises(ValueError, match="is not a store"):
+        run_serial(tmp_path)
+    assert (tmp_path / "ledger" / "2025.json").read_text() == "important"
+    assert not (tmp_path / "library.json").exists()
 
 
 def test_a_host_that_fails_is_quarantined_alone(tmp_path):
@@ -322,6 +456,10 @@ def test_a_host_that_fails_is_quarantined_alone(tmp_path):
         ("[defects]\nimpurities = ['Cu', 'Xx']", "'Xx' is not a metal"),
         ("[pdf]\nqmin = 30.0", "pdf: qmin = 30.0: must be less than qmax"),
         ("[library]\nlimit = 0", "library.limit"),
+        ("library = 3", "library: Input should be"),
+        ("[library]\nsource = ''", "library.source"),
+        ("[defects]\nimpurities = ['Cu', 'Cu']", "an impurity is named twice"),
+        ("[pdf]\nrstep = 1e-9", "points up to rmax"),
         ("seed = ", "is not a TOML file"),
     ],
 )

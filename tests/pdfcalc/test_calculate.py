@@ -180,3 +180,17 @@ def test_importing_needs_no_cluster_and_no_torch():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_memory_of_the_pairs_engine_is_bounded():
+    """3,000 atoms have nine million pairs; kept at once they would take far more."""
+    code = (
+        "import numpy as np, resource; from pdfcalc import *; "
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
+        "frac = np.random.default_rng(0).random((3000, 3)); "
+        "s = AtomicStructure(36 * np.eye(3), frac, ['Cu'] * 3000, [0.006] * 3000); "
+        "calculate_pdf(s, PDFParameters(rmax=8.0), 'pairs'); "
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(out.stdout) < 400

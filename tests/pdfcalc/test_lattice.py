@@ -80,6 +80,16 @@ def test_sites_of_a_supercell_with_defects_are_those_of_its_unit_cell():
     assert len(sites.frac) <= 5
 
 
+def test_counting_in_blocks_is_counting_at_once(monkeypatch):
+    sites = Sites(np.array([[0, 0, 0], [0.5, 0.5, 0.5]]), np.array([4, 4, 4]), 12 * np.eye(3))
+    rng = np.random.default_rng(0)
+    some = Occupied(rng.integers(2, size=50), rng.integers(4, size=(50, 3)))
+    at_once = sites.count(some, some)
+    monkeypatch.setattr("pdfcalc.displacements._BLOCK", 120)
+    np.testing.assert_array_equal(sites.count(some, some), at_once)
+    assert at_once.sum() == 2500
+
+
 @st.composite
 def changed_crystals(draw) -> tuple[LatticeCrystal, list[Change]]:
     """A small crystal with two kinds of further sites, and a few arbitrary changes of it."""
