@@ -1,0 +1,149 @@
+"""The console command as users meet it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMANDS = (
+    "library generate status verify export pdf train evaluate report".split()  # noqa: SIM905
+)
+CIF = """data_copper
+_cell_length_a 3.615
+_cell_length_b 3.615
+_cell_length_c 3.615
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'F m -3 m'
+loop_
+_atom_site_label
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_U_iso_or_equiv
+Cu 0 0 0 0.0065
+"""
+
+
+def defectpdf(*arguments: object) -> subprocess.CompletedProcess[str]:
+    code = "from train.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "run.toml").write_text("[defects]\nsupercell = [2, 2, 2]\n[pdf]\nrmax = 12.0\n")
+    out = defectpdf("generate", folder / "run.toml", "--store", folder / "s.zarr", "--limit", 3)
+    assert out.returncode == 0, out.stderr
+    assert "3 hosts x 13 variants, 0 hosts quarantined; 39 PDFs computed" in out.stdout
+    return folder / "s.zarr"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name):
+    out = defectpdf(name, "--help")
+    assert out.returncode == 0
+    assert "Usage" in out.stdout
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, train.cli; "
+        "print([m for m in ('torch', 'dask', 'zarr', 'scipy', 'pymatgen', 'matplotlib', 'numpy')"
+        " if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_status_and_verify_report_in_json(store):
+    found = json.loads(defectpdf("status", store, "--json").stdout)
+    assert (found["n_done"], found["complete"], found["running"]) == (3, True, False)
+    found = json.loads(defectpdf("verify", store, "--json").stdout)
+    assert found["ok"]
+    assert (found["n_structures"], found["n_pdfs"]) == (3, 39)
+    assert len(found["digest"]) == 64
+
+
+def test_verify_of_a_damaged_store_fails(store, tmp_path):
+    import shutil
+
+    damaged = tmp_path / "damaged.zarr"
+    shutil.copytree(store, damaged)
+    for file in (damaged / "label" / "c").rglob("*"):
+        if file.is_file():
+            file.unlink()
+    out = defectpdf("verify", damaged, "--json")
+    assert out.returncode == 1
+    assert not json.loads(out.stdout)["ok"]
+
+
+def test_export_then_pdf(store, tmp_path):
+    out = defectpdf("export", store, "--structure", 1, "--variant", 12, tmp_path / "atoms.cif")
+    assert out.returncode == 0, out.stderr
+    out = defectpdf("pdf", tmp_path / "atoms.cif", "--rmax", 10, "--out", tmp_path / "atoms.gr")
+    assert out.returncode == 0, out.stderr
+    rows = (tmp_path / "atoms.gr").read_text().split("#### start data\n")[1].splitlines()[1:]
+    assert len(rows) == 1000
+    assert rows[-1].startswith("9.99 ")
+
+
+def test_library_of_cif_files(tmp_path):
+    folder = tmp_path / "my 'CIF' files"
+    folder.mkdir()
+    (folder / "Cu.cif").write_text(CIF)
+    (folder / "empty.cif").write_text("")
+    out = defectpdf("library", "--cif", folder, "--out", tmp_path / "library.json", "--json")
+    assert out.returncode == 0, out.stderr
+    report = json.loads(out.stdout)
+    assert (report["n_accepted"], report["n_quarantined"]) == (1, 1)
+    assert report["quarantined"][0]["file"] == "empty.cif"
+    assert report["quarantined"][0]["reason"]
+    (host,) = json.loads((tmp_path / "library.json").read_text())
+    assert (host["element"], host["space_group"], host["uiso"]) == ("Cu", 225, 0.0065)
+
+
+def test_the_embedded_library():
+    report = json.loads(defectpdf("library", "--json").stdout)
+    assert report["n_accepted"] == 1172
+    assert report["space_groups"] == {
+        "139": 83, "140": 32, "141": 52, "194": 341, "225": 391, "229": 273
+    }  # fmt: skip
+    published = json.loads(defectpdf("library", "--published-only", "--json").stdout)
+    assert published["origins"] == {"published": published["n_accepted"]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["status", "missing.zarr"], "missing.zarr is not a store"),
+        (["verify", "missing.zarr"], "missing.zarr is not a store"),
+        (["generate", "missing.toml", "--store", "s.zarr"], "missing.toml: No such file"),
+        (["library", "--cif", "missing"], "missing"),
+        (["pdf", "missing.cif"], "missing.cif"),
+        (["train", "missing.zarr", "--out", "run"], "missing.zarr"),
+        (["evaluate", "missing", "missing.zarr"], "missing"),
+        (["report", "missing", "-o", "report.html"], "missing"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    out = defectpdf(*arguments)
+    assert out.returncode == 2
+    assert message in out.stderr
+    assert len(out.stderr.splitlines()) == 1
+    assert "Traceback" not in out.stderr
+
+
+def test_rows_that_are_not_there_are_refused(store):
+    out = defectpdf("export", store, "--structure", 3, "--variant", 0, "atoms.cif")
+    assert (out.returncode, out.stderr.count("\n")) == (2, 1)
+    assert "structure 3: the store has 0 to 2" in out.stderr

@@ -1,0 +1,1 @@
+"""Store in, model out: splits, recipes, data-parallel training, evaluation and reports."""

@@ -1,0 +1,75 @@
+"""The `defectpdf` command. It stands here because `train` is the end of the chain of imports."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+
+import defectgen.commands
+import hpc.commands
+import train.commands
+
+# Newer versions of typer bring their own click, so that the class has no fixed home.
+_UsageError: Any = typer.BadParameter.__base__
+
+app = typer.Typer(
+    help="Which point defect is in this metal? PDFs of defective crystals at scale, and a "
+    "network that tells them apart.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (
+    defectgen.commands.library,
+    hpc.commands.generate,
+    hpc.commands.status,
+    hpc.commands.verify,
+    hpc.commands.export,
+    defectgen.commands.pdf,
+    train.commands.train,
+    train.commands.evaluate,
+    train.commands.report,
+):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"defectpdf {version('defectpdf')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command; a mistake of the user ends in one line and exit code 2."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except (_UsageError, ValueError, OSError, ImportError, MemoryError) as error:
+        if os.environ.get("DEFECTPDF_TRACEBACK"):
+            raise
+        print(f"defectpdf: error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(130)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, _UsageError):
+        return f"{error.format_message()} See `defectpdf --help`."
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {error}"
+    return " ".join(str(error).split())

@@ -1,0 +1,119 @@
+"""Console commands of the trainer, for the `defectpdf` application and `python -m train`."""
+
+from __future__ import annotations
+
+import json as json_module
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class RecipeName(StrEnum):
+    default = "default"
+    reference = "reference"
+
+
+class Split(StrEnum):
+    host = "host"
+    element = "element"
+    row = "row"
+
+
+class Scaling(StrEnum):
+    shared = "shared"
+    trace = "trace"
+
+
+class Part(StrEnum):
+    train = "train"
+    val = "val"
+    test = "test"
+
+
+def train(
+    store: Annotated[Path, typer.Argument(help="Store of `defectpdf generate`.")],
+    out: Annotated[Path, typer.Option(help="Run directory; an unfinished run continues.")],
+    recipe: Annotated[RecipeName, typer.Option(help="Model and schedule.")] = RecipeName.default,
+    split: Annotated[
+        Split,
+        typer.Option(help="What is held out together. `row` leaks test hosts into training."),
+    ] = Split.host,
+    scaling: Annotated[
+        Scaling | None, typer.Option(help="Scale of the traces; the recipe's if not given.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the data; the recipe's if not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of split, weights and batches.")] = 0,
+) -> None:
+    """Train a network that names the defect type from a pair of PDFs."""
+    from train.distributed import join_world
+    from train.loop import fit
+    from train.recipes import make_recipe
+
+    chosen = make_recipe(recipe.value, scaling.value if scaling else None, epochs)
+    with join_world() as world:
+        metrics = fit(store, out, chosen, split.value, seed, world)
+        if metrics and world.is_main:
+            test = metrics["test"]
+            typer.echo(
+                f"test accuracy {test['accuracy']:.4f}, top-2 {test['top2']:.4f} "
+                f"on {test['n']} PDFs ({split.value} split); model in {out}"
+            )
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run directory of `defectpdf train`.")],
+    store: Annotated[Path, typer.Argument(help="The store that the run was trained on.")],
+    split: Annotated[Part, typer.Option(help="Part of the run's split.")] = Part.test,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score a run's model: accuracy, top-2, per class, confusion, calibration."""
+    from train.evaluation import predict_part
+
+    scores = predict_part(run, store, split.value).score()
+    if json:
+        typer.echo(json_module.dumps(scores))
+    else:
+        _print_scores(scores, f"{run}, {split.value} part")
+
+
+def report(
+    source: Annotated[Path, typer.Argument(help="A run directory or a store.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")],
+    store: Annotated[
+        Path | None, typer.Option(help="A run's store, if it has moved since training.")
+    ] = None,
+) -> None:
+    """Write a self-contained HTML report of a run or of a store."""
+    from train.report import write_report
+
+    write_report(source, output, store)
+    typer.echo(f"wrote {output}")
+
+
+def _print_scores(scores: dict, title: str) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    names = list(scores["per_class"])
+    rates = Table("class", title=title, box=SIMPLE)
+    confusion = Table("true class", title="predicted as", box=SIMPLE)
+    for heading in ("precision", "recall", "F1", "PDFs"):
+        rates.add_column(heading, justify="right")
+    for name in names:
+        confusion.add_column(name.replace("_", " "), justify="right")
+    for name, counts in zip(names, scores["confusion"], strict=True):
+        of = scores["per_class"][name]
+        of_class = [f"{of[key]:.3f}" for key in ("precision", "recall", "f1")]
+        rates.add_row(name, *of_class, str(of["n"]))
+        confusion.add_row(name, *map(str, counts))
+    console = Console(highlight=False)
+    console.print(rates, confusion)
+    console.print(
+        f"accuracy {scores['accuracy']:.4f}  top-2 {scores['top2']:.4f}  PDFs {scores['n']}  "
+        f"expected calibration error {scores['calibration']['ece']:.4f}"
+    )

@@ -1,0 +1,178 @@
+"""The store read once into memory, and its rows as scaled (pristine, defective) pairs."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from defectgen.elements import atomic_number
+from hpc.inspect import status
+
+Scaling = Literal["shared", "trace"]
+
+
+@dataclass(frozen=True)
+class PDFStore:
+    """A store's arrays; S structures, V variants (0 is pristine), R points."""
+
+    path: Path
+    g: np.ndarray  # (S, V, R) float32, 1/A^2
+    r: np.ndarray  # (R,) A
+    label: np.ndarray  # (S, V): 0 pristine, 1.. a defect class, -1 quarantined
+    concentration: np.ndarray  # (S, V), fraction of host atoms
+    impurity: np.ndarray  # (S, V) atomic number, 0 for none
+    id: np.ndarray  # (S,) str, as element and origin
+    element: np.ndarray
+    origin: np.ndarray
+    space_group: np.ndarray  # (S,) int
+    classes: tuple[str, ...]  # names of label 1, 2, ...
+    attributes: dict[str, Any]
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """(n, 2) structure and variant of every sample: no pristine, no quarantined row."""
+        return np.argwhere(self.label > 0)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of ids and labels: equal if a split of one store is a split of the other."""
+        digest = hashlib.sha256("\n".join(self.id).encode())
+        digest.update(np.ascontiguousarray(self.label, dtype=np.int8).tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def host_number(self) -> np.ndarray:
+        """(S,) atomic number of the host."""
+        return np.array([atomic_number(symbol) for symbol in self.element])
+
+    @cached_property
+    def atomic_number_ratio(self) -> np.ndarray:
+        """(S, V) Z of the impurity over Z of the host; 1 where there is no impurity."""
+        host = self.host_number[:, None]
+        return np.where(self.impurity > 0, self.impurity, host) / host
+
+
+def read_store(path: Path | str) -> PDFStore:
+    """Read a store whole; ValueError if it is missing, lacks an array or is not finished."""
+    import zarr
+
+    path = Path(path)
+    try:
+        group = zarr.open_group(path, mode="r")
+        columns = {
+            name: np.asarray(group[name])
+            for name in ("g", "r", "label", "concentration", "impurity", "space_group")
+        }
+        names = {
+            name: np.asarray(group[name]).astype(object).astype(str)
+            for name in ("id", "element", "origin")
+        }
+        flags: dict[str, Any] = dict(group["label"].attrs)
+        meaning = dict(zip(flags["flag_values"], flags["flag_meanings"].split(), strict=True))
+    except (FileNotFoundError, KeyError, zarr.errors.BaseZarrError) as error:
+        raise ValueError(
+            f"{path} is not a store of `defectpdf generate`: {type(error).__name__} {error}"
+        ) from error
+    store = PDFStore(
+        path=path,
+        classes=tuple(meaning[value] for value in sorted(meaning) if value > 0),
+        attributes=dict(group.attrs),
+        **columns,
+        **names,
+    )
+    _check(store)
+    return store
+
+
+def _check(store: PDFStore) -> None:
+    if (store.path / "ledger").is_dir() and (missing := status(store.path)["n_missing"]):
+        raise ValueError(
+            f"{store.path} is not finished, {missing} hosts are missing; "
+            "run the same `defectpdf generate` again"
+        )
+    if not len(store.rows):
+        raise ValueError(f"{store.path} has no PDF of a defective crystal")
+    if len(set(store.id)) != len(store.id):
+        raise ValueError(f"{store.path} repeats structure ids; a split needs unique ones")
+    structure, variant = store.rows.T
+    finite = np.isfinite(store.g[structure, variant]).all(1) & np.isfinite(
+        store.g[structure, 0]
+    ).all(1)
+    if not finite.all():
+        raise ValueError(
+            f"{store.path} has {np.count_nonzero(~finite)} labelled PDFs that are not finite, "
+            f"the first of structure {store.id[structure[~finite][0]]}; run `defectpdf verify`"
+        )
+
+
+def scale_pairs(pristine: torch.Tensor, defective: torch.Tensor, scaling: Scaling) -> torch.Tensor:
+    """(n, 2, R) model input from G(r) of the pristine and the defective crystal, each (n, R).
+
+    `trace` maps each trace to 0..1 by its own minimum and maximum, as in the reference study.
+    `shared` uses the pristine's for both and so keeps the relative amplitude, the one thing that
+    tells a self-interstitial from an impurity: peak ratios alone fix only the product of the
+    concentration and the relative scattering power.
+    """
+    pair = torch.stack([pristine, defective], dim=1)
+    source = pair if scaling == "trace" else pair[:, :1]
+    low, high = source.amin(-1, keepdim=True), source.amax(-1, keepdim=True)
+    return (pair - low) / (high - low)
+
+
+def stretch_pairs(pairs: torch.Tensor, factor: torch.Tensor, start: float) -> torch.Tensor:
+    """Pairs (B, 2, R) with r stretched by a factor (B,): f(r) becomes f(r / factor).
+
+    That is the pair of a crystal with a larger or smaller lattice, but for peak widths and
+    resolution. `start` is the first r in grid steps; the grid is taken as even, interpolation is
+    cubic (Catmull-Rom) and what lies outside the grid repeats its end.
+    """
+    points = pairs.shape[-1]
+    grid = torch.arange(points, device=pairs.device) + start
+    position = (grid / factor[:, None] - start).clamp(1, points - 3)
+    index = position.floor().long()
+    t = (position - index)[:, None]
+
+    def at(offset: int) -> torch.Tensor:
+        return pairs.gather(2, (index + offset)[:, None].expand(-1, 2, -1))
+
+    before, here, after, beyond = at(-1), at(0), at(1), at(2)
+    curve = 2 * before - 5 * here + 4 * after - beyond + t * (3 * (here - after) + beyond - before)
+    return here + 0.5 * t * (after - before + t * curve)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The rows of a store on the device, aligned with `PDFStore.rows`."""
+
+    pairs: torch.Tensor  # (n, 2, R) scaled
+    target: torch.Tensor  # (n,) class 0..C-1
+    regression: torch.Tensor  # (n, 2) 10 x concentration, ln of the atomic-number ratio
+    classes: tuple[str, ...]
+    start: float  # first r in steps of r
+
+
+def load_samples(store: PDFStore, scaling: Scaling, device: torch.device) -> Samples:
+    structure, variant = store.rows.T
+    g = torch.from_numpy(store.g)
+    pairs = scale_pairs(g[structure, 0], g[structure, variant], scaling)
+    regression = np.stack(
+        [
+            10 * store.concentration[structure, variant],
+            np.log(store.atomic_number_ratio[structure, variant]),
+        ],
+        axis=1,
+    )
+    target = torch.from_numpy(store.label[structure, variant].astype(np.int64) - 1)
+    return Samples(
+        pairs=pairs.to(device),
+        target=target.to(device),
+        regression=torch.from_numpy(regression).float().to(device),
+        classes=store.classes,
+        start=float(store.r[0] / np.diff(store.r).mean()),
+    )

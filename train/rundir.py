@@ -1,0 +1,171 @@
+"""The run directory: configuration, split, metrics, best model, snapshot.
+
+Every file is written beside its place and renamed, so a reader or a killed run never sees half.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from train.data import PDFStore
+from train.models import build_model
+from train.recipes import Recipe
+from train.splits import PARTS, SplitKind
+
+CONFIG, SPLIT, HISTORY, METRICS = "config.json", "split.json", "metrics.jsonl", "metrics.json"
+MODEL, SNAPSHOT = "model.safetensors", "snapshot.pt"
+
+
+class RunConfig(BaseModel):
+    """What a run is; a run continues only under an equal `choices`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: Recipe
+    split: SplitKind
+    seed: int
+    store: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    r: tuple[float, ...]
+    versions: dict[str, str]
+
+    @classmethod
+    def of(cls, store: PDFStore, recipe: Recipe, split: SplitKind, seed: int) -> RunConfig:
+        packages = ("torch", "numpy", "zarr")
+        return cls(
+            recipe=recipe,
+            split=split,
+            seed=seed,
+            store=str(store.path.resolve()),
+            fingerprint=store.fingerprint,
+            classes=store.classes,
+            r=tuple(store.r.tolist()),
+            versions={"python": platform.python_version()} | {p: version(p) for p in packages},
+        )
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        chosen = {"store ids": self.fingerprint[:12], "split": self.split, "seed": self.seed}
+        return chosen | {f"recipe {key}": value for key, value in self.recipe.model_dump().items()}
+
+
+def prepare_run(run: Path, config: RunConfig, rows: dict[str, np.ndarray]) -> None:
+    """Begin a run directory, or see that the one that exists is of the same configuration."""
+    if (run / CONFIG).exists():
+        old, new = read_config(run).choices, config.choices
+        differing = [f"{key} was {old[key]}, now {new[key]}" for key in new if old[key] != new[key]]
+        if differing:
+            raise ValueError(
+                f"{run} holds another run ({'; '.join(differing)}); choose another --out"
+            )
+    else:
+        run.mkdir(parents=True, exist_ok=True)
+        if stray := sorted(path.name for path in run.iterdir()):
+            raise ValueError(f"{run} is not a run and not empty ({stray[0]}); choose another --out")
+        write_json(run / CONFIG, config.model_dump(mode="json"))
+    if not (run / SPLIT).exists():
+        split = {name: rows[name].tolist() for name in PARTS}
+        write_text(run / SPLIT, json.dumps({"kind": config.split, "seed": config.seed} | split))
+
+
+def read_config(run: Path) -> RunConfig:
+    try:
+        return RunConfig.model_validate_json((run / CONFIG).read_text())
+    except FileNotFoundError as error:
+        raise ValueError(f"{run} is not a run directory: it has no {CONFIG}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise ValueError(f"{run / CONFIG}: {place}: {first['msg']}") from error
+
+
+def read_rows(run: Path, part: str, store: PDFStore) -> np.ndarray:
+    """Rows of a part of the run's split, after checking that `store` is what was split."""
+    if part not in PARTS:
+        raise ValueError(f"split {part!r} is not one of {', '.join(PARTS)}")
+    config = read_config(run)
+    if config.fingerprint != store.fingerprint:
+        raise ValueError(
+            f"{store.path} is not the store that {run} was trained on ({config.store}): "
+            "its structure ids or labels differ, so the split does not apply"
+        )
+    if not np.array_equal(config.r, store.r):
+        raise ValueError(
+            f"{store.path} has other points of r than {config.store}; {run} needs those"
+        )
+    return np.array(json.loads((run / SPLIT).read_text())[part], dtype=np.int64)
+
+
+def read_history(run: Path) -> list[dict[str, float]]:
+    path = run / HISTORY
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def best_epoch(history: list[dict[str, float]]) -> dict[str, float]:
+    """The record with the highest validation accuracy, at equal accuracy the lowest loss."""
+    return max(history, key=lambda record: (record["val_accuracy"], -record["val_loss"]))
+
+
+def save_model(run: Path, model: torch.nn.Module) -> None:
+    state = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
+    write_atomically(run / MODEL, lambda path: path.write_bytes(save(state)))
+
+
+def load_model(run: Path, device: torch.device | str = "cpu") -> tuple[torch.nn.Module, RunConfig]:
+    """The best model of a run, in evaluation mode, and the run's configuration."""
+    config = read_config(run)
+    model = build_model(config.recipe.model, len(config.r), len(config.classes))
+    try:
+        model.load_state_dict(load_file(run / MODEL))
+    except FileNotFoundError as error:
+        raise ValueError(f"{run} has no {MODEL} yet; train for at least one epoch") from error
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{run / MODEL} is damaged or of another version: {error}") from error
+    return model.eval().to(device), config
+
+
+def save_snapshot(run: Path, state: dict[str, Any]) -> None:
+    write_atomically(run / SNAPSHOT, lambda path: torch.save(state, path))
+
+
+def load_snapshot(run: Path, device: torch.device) -> dict[str, Any] | None:
+    """The snapshot, read without executing pickled code; None if there is none."""
+    path = run / SNAPSHOT
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
+        raise ValueError(
+            f"{path} is damaged ({type(error).__name__}); delete it to start {run} again"
+        ) from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
