@@ -116,7 +116,7 @@ def run_report(run: Path, store_path: Path | None = None) -> str:
         "<h2>Learning curves</h2>",
         _figure(learning_figure(history), "Of the weights that are kept, after each epoch."),
         "<h2>Examples from the test part</h2>",
-        _figure(_examples(predictions.store, predictions.rows, 0), "Un-normalised G(r)."),
+        _figure(examples_figure(predictions.store, predictions.rows, 0), "Un-normalised G(r)."),
         "<h2>Split</h2>",
         _split_table(run, predictions.store),
         "<h2>Caveats</h2>",
@@ -161,7 +161,7 @@ def store_report(store: PDFStore) -> str:
             "Numbers of atoms are whole, so small supercells allow few concentrations.",
         ),
         "<h2>Examples</h2>",
-        _figure(_examples(store, np.arange(len(store.rows)), 0), "Un-normalised G(r)."),
+        _figure(examples_figure(store, np.arange(len(store.rows)), 0), "Un-normalised G(r)."),
         "<h2>Run description</h2>",
         _pre(store.attributes),
     ]
@@ -218,7 +218,7 @@ def _failure_sections(predictions: Predictions) -> Iterable[str]:
     )
 
 
-def _examples(store: PDFStore, rows: np.ndarray, seed: int) -> Any:
+def examples_figure(store: PDFStore, rows: np.ndarray, seed: int) -> Any:
     """One row of each class among `rows`, of different hosts, chosen by the seed."""
     random = np.random.default_rng(seed)
     structure, variant = store.rows[rows].T
