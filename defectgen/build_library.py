@@ -17,8 +17,8 @@ but not the number of atoms (amcsd-0013186 to 0013190), a film of "fcc Y" with 1
 volume of Y (0014137), a Sc cell larger at 26 GPa than Sc at ambient pressure (0015008), and the
 fcc cell of Cs-III (0015416), which is C222_1 (McMahon et al., Phys. Rev. Lett. 87 (2001) 255502).
 Some cells before about 1949 are in kX units, 0.2 % short of A. Group 140 has the host frameworks
-of the composite phases Sb-II and Bi-III on 8h, without the guest chains in their channels; figures
-of Ba-IV, Sr-V and Sc-II could not be confirmed, and the frameworks of K-III and Rb-IV have 16 atoms.
+of the composite phases Sb-II and Bi-III on 8h, without the guest chains in their channels; those of
+Ba-IV, Sr-V and Sc-II could not be confirmed, and the frameworks of K-III and Rb-IV have 16 atoms.
 
 Derived cells complete each group. The element with the fewest cells in the group gets the next
 one, so that each group covers as many elements as it can hold. An element with published cells in

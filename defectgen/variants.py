@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -82,12 +83,11 @@ class HostSupercell:
             (s, *c) not in gone
             for s, c in zip(every.site.tolist(), every.cell.tolist(), strict=True)
         ]
-        site = np.concatenate([every.site[kept], added.site])
-        cell = np.concatenate([every.cell[kept], added.cell])
+        filled = _joined(every[np.array(kept)], added)
         n_kept, n_added = sum(kept), len(added.site)
         return AtomicStructure(
             self.crystal.sites.lattice,
-            (self.crystal.sites.frac[site] + cell) / repeats,
+            (self.crystal.sites.frac[filled.site] + filled.cell) / repeats,
             [self.host.element] * n_kept + [variant.change.element] * n_added,
             [self.host.uiso] * n_kept + [variant.change.uiso] * n_added,
         )
@@ -110,45 +110,58 @@ class HostSupercell:
 
     def _draw_host_atoms(self, rng: np.random.Generator, count: int) -> Occupied:
         every = self._cells_of(np.arange(len(self.host.frac)))
-        chosen = np.sort(rng.permutation(self.n_atoms)[:count])
-        return Occupied(every.site[chosen], every.cell[chosen])
+        return every[rng.permutation(self.n_atoms)[:count]]
 
     def _draw_interstitials(self, rng: np.random.Generator, count: int) -> Occupied:
         """Interstitials on one kind of site, put at random where none is too near.
 
         Other kinds of site are tried in a random order where the first has no room.
         """
-        least = self.settings.separation * nearest_neighbour(
-            self.host.lattice, np.array(self.host.frac)
-        )
         starts = np.cumsum([len(self.host.frac), *(len(orbit.frac) for orbit in self._orbits)])
         for orbit in rng.permutation(len(self._orbits)):
             places = self._cells_of(np.arange(starts[orbit], starts[orbit + 1]))
-            order = rng.permutation(len(places.site))
-            chosen = self._first_apart(places, order, count, least)
+            chosen = self._first_apart(places[rng.permutation(len(places.site))], count)
             if chosen is not None:
-                return Occupied(places.site[chosen], places.cell[chosen])
+                return chosen
         raise ValueError(
-            f"{self.host.id}: no room for {count} interstitials at least {least:.2f} A apart; "
-            "lower the fraction or the separation"
+            f"{self.host.id}: no room for {count} interstitials at least {self._least:.2f} A "
+            "apart; lower the fraction or the separation"
         )
 
-    def _first_apart(
-        self, places: Occupied, order: np.ndarray, count: int, least: float
-    ) -> np.ndarray | None:
-        """The first `count` places in `order` that are `least` apart, sorted; None if too few."""
+    def _first_apart(self, places: Occupied, count: int) -> Occupied | None:
+        """The first `count` places of which no two are too near; None if there are too few."""
         sites = self.crystal.sites
-        frac = (sites.frac[places.site] + places.cell) / sites.repeats
-        free = np.ones(len(frac), dtype=bool)
-        chosen: list[int] = []
-        for place in order.tolist():
-            if not free[place]:
-                continue
-            chosen.append(place)
-            if len(chosen) == count:
-                return np.sort(np.array(chosen))
-            free &= _shortest(frac - frac[place], sites.lattice) >= least * (1 - 1e-9)
+        chosen = places[:0]
+        step = 4 * count
+        for start in range(0, len(places.site), step):
+            block = places[start : start + step]
+            block = block[~self._too_near[sites.classes(block, chosen)].any(axis=1)]
+            too_near = self._too_near[sites.classes(block, block)]
+            free = np.ones(len(block.site), dtype=bool)
+            for place in range(len(free)):
+                if free[place]:
+                    free[place + 1 :] &= ~too_near[place, place + 1 :]
+            chosen = _joined(chosen, block[free])
+            if len(chosen.site) >= count:
+                return chosen[:count]
         return None
+
+    @cached_property
+    def _least(self) -> float:
+        """Least distance of two interstitials, A."""
+        nearest = nearest_neighbour(self.host.lattice, np.array(self.host.frac))
+        return self.settings.separation * nearest
+
+    @cached_property
+    def _too_near(self) -> np.ndarray:
+        """(C,) whether a displacement of each class is too short for two interstitials.
+
+        The image nearest by fractions is the shortest if it is below half the supercell's
+        shortest height, which separations always are.
+        """
+        sites = self.crystal.sites
+        shortest = (sites.vectors - np.rint(sites.vectors)) @ sites.lattice
+        return np.linalg.norm(shortest, axis=1) < self._least * (1 - 1e-9)
 
     def _cells_of(self, sites: np.ndarray) -> Occupied:
         """Every copy in the supercell of the given sites of the unit cell."""
@@ -158,12 +171,10 @@ class HostSupercell:
         return Occupied(np.repeat(sites, len(cells)), np.tile(cells, (len(sites), 1)))
 
 
-def _shortest(frac: np.ndarray, lattice: np.ndarray) -> np.ndarray:
-    """(N,) length of the shortest image of each displacement (N, 3).
-
-    Exact below half the supercell's shortest height, which separations always are.
-    """
-    return np.linalg.norm((frac - np.rint(frac)) @ lattice, axis=1)
+def _joined(first: Occupied, second: Occupied) -> Occupied:
+    return Occupied(
+        np.concatenate([first.site, second.site]), np.concatenate([first.cell, second.cell])
+    )
 
 
 def _seed_sequence(seed: int, host_id: str, variant: int) -> np.random.SeedSequence:

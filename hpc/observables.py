@@ -40,11 +40,11 @@ class PairDistributionFunction:
     }
 
     def __init__(self, settings: PDFSettings) -> None:
-        self._parameters, self._stored = settings.parameters, settings.stored
+        self._parameters, self._stored = settings.parameters, settings.stored.tolist()
 
     def coordinates(self) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
         r = np.round(self._parameters.r[self._stored], 10)
         return {"r": (r, {"long_name": "interatomic distance", "units": "angstrom"})}
 
     def compute(self, crystal: LatticeCrystal, changes: Sequence[Change]) -> np.ndarray:
-        return crystal.pdfs(changes, self._parameters)[:, self._stored]
+        return crystal.pdfs(changes, self._parameters, self._stored)

@@ -53,17 +53,20 @@ class Sites:
     def count(self, first: Occupied, second: Occupied) -> np.ndarray:
         """(C,) ordered pairs of each class from the atoms of `first` to those of `second`."""
         counts = np.zeros(len(self.vectors), dtype=np.int64)
-        n_sites, _, n_cells = self.class_of.shape
-        flat = self.class_of.reshape(-1)
         block = max(1, _BLOCK // max(1, len(second.site)))
         for start in range(0, len(first.site), block):
-            site, cell = first.site[start : start + block], first.cell[start : start + block]
-            index = (site[:, None] * n_sites + second.site) * n_cells
-            for axis, repeats in enumerate(self.repeats.tolist()):
-                step = (second.cell[:, axis] - cell[:, None, axis]) % repeats
-                index += step * int(np.prod(self.repeats[axis + 1 :]))
-            counts += np.bincount(flat[index.reshape(-1)], minlength=len(counts))
+            classes = self.classes(first[start : start + block], second)
+            counts += np.bincount(classes.reshape(-1), minlength=len(counts))
         return counts
+
+    def classes(self, first: Occupied, second: Occupied) -> np.ndarray:
+        """(N, M) class of the displacement from each atom of `first` to each of `second`."""
+        n_sites, _, n_cells = self.class_of.shape
+        index = (first.site[:, None] * n_sites + second.site) * n_cells
+        for axis, repeats in enumerate(self.repeats.tolist()):
+            step = (second.cell[:, axis] - first.cell[:, None, axis]) % repeats
+            index += step * int(np.prod(self.repeats[axis + 1 :]))
+        return self.class_of.reshape(-1)[index]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +75,9 @@ class Occupied:
 
     site: np.ndarray
     cell: np.ndarray
+
+    def __getitem__(self, chosen: slice | np.ndarray) -> Occupied:
+        return Occupied(self.site[chosen], self.cell[chosen])
 
 
 def find_sites(frac: np.ndarray, lattice: np.ndarray) -> tuple[Sites, Occupied]:

@@ -13,26 +13,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from pdfcalc.displacements import Occupied, Sites, find_sites
-from pdfcalc.parameters import PDFParameters
+from pdfcalc.parameters import Grid, PDFParameters
 from pdfcalc.peaks import image_distances, longest_distance, sum_peaks
+from pdfcalc.response import instrument_response
 from pdfcalc.scattering import scattering_power
 from pdfcalc.species import Species
 from pdfcalc.structure import AtomicStructure
-from pdfcalc.transform import pdf_from_peaks
 
 
 def lattice_peaks(
     structure: AtomicStructure, species: list[Species], parameters: PDFParameters
 ) -> np.ndarray:
-    """(n,) sum of b_i b_j / d * Gaussian over the ordered pairs, on `parameters.r_extended`."""
+    """(n,) sum of b_i b_j / d * Gaussian over the ordered pairs, on the extended grid."""
     sites, all_atoms = find_sites(structure.frac, structure.lattice)
-    occupied = [Occupied(all_atoms.site[s.atoms], all_atoms.cell[s.atoms]) for s in species]
-    sums = _PeakSums(sites, 1, parameters)
+    occupied = [all_atoms[kind.atoms] for kind in species]
+    sums = _PeakSums(sites, 1, parameters.qbroad)
     for i, first in enumerate(species):
         for j, second in enumerate(species[i:], start=i):
             counts = sites.count(occupied[i], occupied[j]) * (1 if i == j else 2)
             sums.add(0, first.uiso + second.uiso, first.power * second.power * counts)
-    return sums.peaks()[0]
+    return sums.peaks(parameters.extended_grid)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +60,23 @@ class LatticeCrystal:
     element: str
     uiso: float
 
-    def pdfs(self, changes: Sequence[Change], parameters: PDFParameters) -> np.ndarray:
-        """(V, n_r) G(r) of each change made to the crystal, on `parameters.r`, 1/A^2."""
+    def pdfs(
+        self, changes: Sequence[Change], parameters: PDFParameters, points: Sequence[int]
+    ) -> np.ndarray:
+        """G(r) of each change made to the crystal.
+
+        Args:
+            points: indices of the wanted points in `parameters.r`.
+
+        Returns:
+            (V, len(points)), 1/A^2.
+        """
         n_cells = int(np.prod(self.sites.repeats))
         power = scattering_power(self.element, parameters.scattering)
         # seen_from[s] counts the filled sites by class as site s sees them.
         seen_from = np.stack([_histogram(row, self.sites) for row in self._filled_around()])
         undisturbed = seen_from[: self.n_filled].sum(axis=0) * n_cells
-        sums = _PeakSums(self.sites, len(changes), parameters)
+        sums = _PeakSums(self.sites, len(changes), parameters.qbroad)
         n_atoms, total_power = np.empty(len(changes)), np.empty(len(changes))
         for row, change in enumerate(changes):
             gone, new = change.removed, change.added
@@ -80,9 +89,10 @@ class LatticeCrystal:
             n_kept = self.n_filled * n_cells - len(gone.site)
             n_atoms[row] = n_kept + len(new.site)
             total_power[row] = n_kept * power + len(new.site) * new_power
-        peaks = sums.peaks() * (n_atoms / total_power**2)[:, None]
-        volume = abs(np.linalg.det(self.sites.lattice))
-        return pdf_from_peaks(peaks, n_atoms / volume, parameters)
+        narrowest = 2 * min(self.uiso, *(change.uiso for change in changes))
+        response = instrument_response(parameters, tuple(points), narrowest)
+        peaks = sums.peaks(response.grid) * (n_atoms / total_power**2)[:, None]
+        return response.pdf(peaks, n_atoms / abs(np.linalg.det(self.sites.lattice)))
 
     def _filled_around(self) -> np.ndarray:
         """(S, n_filled * n_cells) class of the displacement from each site to each filled one."""
@@ -97,8 +107,8 @@ def _histogram(classes: np.ndarray, sites: Sites) -> np.ndarray:
 class _PeakSums:
     """Peaks of several PDFs, gathered by the sum of Uiso on which their width depends."""
 
-    def __init__(self, sites: Sites, n_rows: int, parameters: PDFParameters) -> None:
-        self._sites, self._n_rows, self._parameters = sites, n_rows, parameters
+    def __init__(self, sites: Sites, n_rows: int, qbroad: float) -> None:
+        self._sites, self._n_rows, self._qbroad = sites, n_rows, qbroad
         self._weights: dict[float, np.ndarray] = {}
 
     def add(self, row: int, u_sum: float, weights: np.ndarray) -> None:
@@ -108,10 +118,10 @@ class _PeakSums:
         shape = (self._n_rows, len(weights))
         self._weights.setdefault(u_sum, np.zeros(shape))[row] += weights
 
-    def peaks(self) -> np.ndarray:
-        """(n_rows, n) summed peaks on `parameters.r_extended`."""
-        total = np.zeros((self._n_rows, len(self._parameters.r_extended)))
-        cutoff = longest_distance(self._parameters, max(self._weights))
+    def peaks(self, grid: Grid) -> np.ndarray:
+        """(n_rows, n) summed peaks on the grid."""
+        total = np.zeros((self._n_rows, grid.size))
+        cutoff = longest_distance(grid, max(self._weights), self._qbroad)
         blocks = list(image_distances(self._sites.vectors, self._sites.lattice, cutoff))
         member = np.concatenate([index for index, _ in blocks])
         distance = np.concatenate([length for _, length in blocks])
@@ -122,6 +132,6 @@ class _PeakSums:
             by_shell = np.stack([np.bincount(shell, weights=weights[row, member]) for row in rows])
             used = np.flatnonzero(by_shell.any(axis=0))
             total[rows] += sum_peaks(
-                shells[used] * 1e-9, by_shell[:, used], u_sum, self._parameters
+                shells[used] * 1e-9, by_shell[:, used], u_sum, self._qbroad, grid
             )
         return total

@@ -18,18 +18,19 @@ _BLOCK = 200_000
 def pair_peaks(
     structure: AtomicStructure, species: list[Species], parameters: PDFParameters
 ) -> np.ndarray:
-    """(n,) sum of b_i b_j / d * Gaussian over the ordered pairs, on `parameters.r_extended`."""
-    total = np.zeros(len(parameters.r_extended))
+    """(n,) sum of b_i b_j / d * Gaussian over the ordered pairs, on the extended grid."""
+    grid = parameters.extended_grid
+    total = np.zeros(grid.size)
     for i, first in enumerate(species):
         for second in species[i:]:
             u_sum = first.uiso + second.uiso
-            cutoff = longest_distance(parameters, u_sum)
+            cutoff = longest_distance(grid, u_sum, parameters.qbroad)
             mesh = Mesh(cutoff, 1)
             for vectors, factor in _displacements(structure.frac, first, second):
                 for index, distances in image_distances(vectors, structure.lattice, cutoff):
                     mesh.add(distances, factor[None, index])
-            scale = first.power * second.power
-            total += scale * sum_peaks(mesh.distances, mesh.weights, u_sum, parameters)[0]
+            peaks = sum_peaks(mesh.distances, mesh.weights, u_sum, parameters.qbroad, grid)[0]
+            total += first.power * second.power * peaks
     return total
 
 

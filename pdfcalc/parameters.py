@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 
 _MOST_POINTS = 1e6
 TERMINATION_RIPPLES = 6
 """Ripples of period 2 pi / qmax by which the calculation reaches past rmax, as in diffpy.srreal."""
+
+
+class Grid(NamedTuple):
+    """Evenly spaced r from 0, A."""
+
+    step: float
+    size: int
+
+    @property
+    def r(self) -> np.ndarray:
+        """(size,) the points, A."""
+        return np.arange(self.size) * self.step
 
 
 @dataclass(frozen=True)
@@ -70,14 +83,10 @@ class PDFParameters:
         return self._indices() * self.rstep
 
     @property
-    def _extended_size(self) -> int:
+    def extended_grid(self) -> Grid:
+        """The grid on which peaks are summed: from 0, past rmax by the termination ripples."""
         reach = self.rmax + (TERMINATION_RIPPLES * 2 * math.pi / self.qmax if self.qmax else 0.0)
-        return _ceil_steps(reach, self.rstep)
-
-    @property
-    def r_extended(self) -> np.ndarray:
-        """(n,) the grid on which peaks are summed: from 0, past rmax by the termination ripples."""
-        return np.arange(self._extended_size) * self.rstep
+        return Grid(self.rstep, _ceil_steps(reach, self.rstep))
 
     def _indices(self) -> np.ndarray:
         return np.arange(_ceil_steps(self.rmin, self.rstep), _ceil_steps(self.rmax, self.rstep))

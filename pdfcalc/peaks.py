@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pdfcalc.parameters import PDFParameters
+from pdfcalc.parameters import Grid
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 _PRECISION = 3.33e-6
 """A peak ends where it has fallen to this fraction of its height, as in diffpy.srreal."""
@@ -23,16 +27,16 @@ def peak_width(distance: np.ndarray | float, u_sum: float, qbroad: float) -> np.
     return np.sqrt(u_sum * (1 + (qbroad * np.asarray(distance)) ** 2))
 
 
-def longest_distance(parameters: PDFParameters, u_sum: float) -> float:
-    """The distance in A from which on a peak leaves nothing on the calculation grid."""
-    edge = float(parameters.r_extended[-1])
-    # One step of the fixed point d = edge + reach * width(d); the width grows slowly with d.
-    near = edge + _REACH * float(peak_width(edge, u_sum, parameters.qbroad))
-    return edge + _REACH * float(peak_width(near, u_sum, parameters.qbroad))
+def longest_distance(grid: Grid, u_sum: float, qbroad: float) -> float:
+    """The distance in A from which on a peak leaves nothing on the grid."""
+    edge = grid.step * (grid.size - 1)
+    # Two steps of the fixed point d = edge + reach * width(d); the width grows slowly with d.
+    near = edge + _REACH * float(peak_width(edge, u_sum, qbroad))
+    return edge + _REACH * float(peak_width(near, u_sum, qbroad))
 
 
 def sum_peaks(
-    distances: np.ndarray, weights: np.ndarray, u_sum: float, parameters: PDFParameters
+    distances: np.ndarray, weights: np.ndarray, u_sum: float, qbroad: float, grid: Grid
 ) -> np.ndarray:
     """Sum of weight / distance * Gaussian(r - distance) over the pairs.
 
@@ -43,35 +47,36 @@ def sum_peaks(
         distances: (K,) pair distances, A.
         weights: (V, K) weights of the distances in each of V sums.
         u_sum: sum of the two atoms' Uiso, A^2.
+        qbroad: broadening by the instrument, 1/A.
 
     Returns:
-        (V, n) on `parameters.r_extended`, in units of the weights / A^2.
+        (V, n) on the grid, in units of the weights / A^2.
     """
     if len(distances) > _MANY:
         mesh = Mesh(float(distances.max()), len(weights))
         mesh.add(distances, weights)
         distances, weights = mesh.distances, mesh.weights
-    total = np.zeros((len(weights), len(parameters.r_extended)))
+    total = np.zeros((len(weights), grid.size))
     for start in range(0, len(distances), _BLOCK):
         block = slice(start, start + _BLOCK)
-        total += weights[:, block] @ _gaussians(distances[block], u_sum, parameters)
+        total += weights[:, block] @ _gaussians(distances[block], u_sum, qbroad, grid)
     return total
 
 
-def _gaussians(distances: np.ndarray, u_sum: float, parameters: PDFParameters):
+def _gaussians(distances: np.ndarray, u_sum: float, qbroad: float, grid: Grid) -> csr_array:
     """(K, n) sparse matrix with one cut, rescaled Gaussian over its distance in each row."""
     from scipy.sparse import csr_array
 
-    step, size = parameters.rstep, len(parameters.r_extended)
-    width = peak_width(distances, u_sum, parameters.qbroad)
-    reach = math.ceil(_REACH * width.max(initial=0.0) / step)
-    column = np.rint(distances / step).astype(np.int64)[:, None] + np.arange(-reach, reach + 1)
-    x = (column * step - distances[:, None]) / width[:, None]
+    width = peak_width(distances, u_sum, qbroad)
+    reach = math.ceil(_REACH * width.max(initial=0.0) / grid.step)
+    nearest = np.rint(distances / grid.step).astype(np.int64)
+    column = nearest[:, None] + np.arange(-reach, reach + 1)
+    x = (column * grid.step - distances[:, None]) / width[:, None]
     height = _RESCALE / (math.sqrt(2 * math.pi) * width * distances)
-    keep = (np.abs(x) <= _REACH) & (column >= 0) & (column < size)
+    keep = (np.abs(x) <= _REACH) & (column >= 0) & (column < grid.size)
     values = np.exp(-0.5 * x[keep] ** 2) * np.broadcast_to(height[:, None], x.shape)[keep]
     row_end = np.concatenate([[0], np.cumsum(keep.sum(axis=1))])
-    return csr_array((values, column[keep], row_end), shape=(len(distances), size))
+    return csr_array((values, column[keep], row_end), shape=(len(distances), grid.size))
 
 
 class Mesh:

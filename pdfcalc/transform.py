@@ -18,13 +18,13 @@ def pdf_from_peaks(
     (Juhas et al., Acta Cryst. A71 (2015) 562, DOI 10.1107/S2053273315014473).
 
     Args:
-        peaks: (V, n) on `parameters.r_extended`, normalised by N <b>^2, 1/A^2.
+        peaks: (V, n) on `parameters.extended_grid`, normalised by N <b>^2, 1/A^2.
         number_density: (V,) atoms per A^3.
 
     Returns:
         (V, n_r) on `parameters.r`, 1/A^2.
     """
-    r = parameters.r_extended
+    r = parameters.extended_grid.r
     g = peaks - 4 * math.pi * np.asarray(number_density)[:, None] * r
     if parameters.qmin > 0 or parameters.qmax is not None:
         g = _band(g, parameters)

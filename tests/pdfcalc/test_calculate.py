@@ -96,7 +96,7 @@ def test_a_shell_holds_its_neighbours():
     structure = copper()
     distance = 3.615 / math.sqrt(2)
     peaks = pair_peaks(structure, species_of(structure, parameters), parameters)
-    r = parameters.r_extended
+    r = parameters.extended_grid.r
     first = np.abs(r - distance) < 0.45
     area = peaks[first].sum() * parameters.rstep * distance / (4 * 29**2)
     assert area == pytest.approx(12, rel=1e-4)

@@ -135,7 +135,7 @@ def _atoms(crystal: LatticeCrystal, change: Change) -> AtomicStructure:
 def test_variants_are_those_of_the_explicit_atoms(scattering, drawn):
     crystal, changes = drawn
     parameters = PDFParameters(1.5, 15.0, 0.01, 0.6, 23.6, 0.03, 0.01, scattering)
-    g = crystal.pdfs(changes, parameters)
+    g = crystal.pdfs(changes, parameters, range(len(parameters.r)))
     assert g.shape == (len(changes), len(parameters.r))
     for row, change in zip(g, changes, strict=True):
         _, expected = calculate_pdf(_atoms(crystal, change), parameters, "pairs")
