@@ -30,6 +30,15 @@ def curve(run: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in read_history(run)]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As in the child processes: sums over threads differ in their last bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def finished(store_path, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "finished"
