@@ -21,5 +21,7 @@ if ! command -v defectpdf >/dev/null 2>&1; then
     export PATH
 fi
 
+# nproc would otherwise answer with the number of threads, which is set next.
+cores=$(env -u OMP_NUM_THREADS nproc)
 # One thread for each process: the parallelism is in the processes.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"

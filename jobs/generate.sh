@@ -27,5 +27,5 @@ source "$jobs/environment.sh"
 if [ -n "${SLURM_JOB_ID:-}" ]; then
     srun --mpi="${SLURM_MPI_TYPE:-pmi2}" defectpdf generate --engine mpi "$@"
 else
-    defectpdf generate --workers "${WORKERS:-$(nproc)}" "$@"
+    defectpdf generate --workers "${WORKERS:-$cores}" "$@"
 fi

@@ -14,6 +14,6 @@ results=${1:-results}
 mkdir -p "$results"
 bash "$jobs/generate.sh" --store "$results/metals.zarr"
 defectpdf verify "$results/metals.zarr"
-OMP_NUM_THREADS=$(nproc) defectpdf train "$results/metals.zarr" --out "$results/run"
+OMP_NUM_THREADS=$cores defectpdf train "$results/metals.zarr" --out "$results/run"
 defectpdf evaluate "$results/run" "$results/metals.zarr" --split test
 defectpdf report "$results/run" -o "$results/report.html"

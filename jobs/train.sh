@@ -20,9 +20,10 @@ set -euo pipefail
 
 jobs=$(dirname -- "${BASH_SOURCE[0]}")
 [ -e "$jobs/environment.sh" ] || jobs=${DEFECTPDF_HOME:-$SLURM_SUBMIT_DIR}/jobs
-# Training is one process a GPU, or one for all cores.
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-$(nproc)}}"
+threads=${OMP_NUM_THREADS:-}
 source "$jobs/environment.sh"
+# Training is one process a GPU, or one for all cores.
+export OMP_NUM_THREADS=${threads:-${SLURM_CPUS_PER_TASK:-$cores}}
 
 processes=${SLURM_GPUS_ON_NODE:-1}
 launch=(torchrun --nproc-per-node="$processes" -m train "$@")
