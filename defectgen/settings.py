@@ -34,6 +34,7 @@ class DefectSettings(BaseModel):
     separation: float = Field(
         0.8,
         ge=0,
+        le=3,
         description="least distance of two interstitials, as a fraction of the distance of "
         "nearest neighbours in the host",
     )

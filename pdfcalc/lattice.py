@@ -74,7 +74,9 @@ class LatticeCrystal:
         n_cells = int(np.prod(self.sites.repeats))
         power = scattering_power(self.element, parameters.scattering)
         # seen_from[s] counts the filled sites by class as site s sees them.
-        seen_from = np.stack([_histogram(row, self.sites) for row in self._filled_around()])
+        around = self.sites.class_of[:, : self.n_filled].reshape(len(self.sites.frac), -1)
+        n_classes = len(self.sites.vectors)
+        seen_from = np.stack([np.bincount(row, minlength=n_classes) for row in around])
         undisturbed = seen_from[: self.n_filled].sum(axis=0) * n_cells
         sums = _PeakSums(self.sites, len(changes), parameters.qbroad)
         n_atoms, total_power = np.empty(len(changes)), np.empty(len(changes))
@@ -93,15 +95,6 @@ class LatticeCrystal:
         response = instrument_response(parameters, tuple(points), narrowest)
         peaks = sums.peaks(response.grid) * (n_atoms / total_power**2)[:, None]
         return response.pdf(peaks, n_atoms / abs(np.linalg.det(self.sites.lattice)))
-
-    def _filled_around(self) -> np.ndarray:
-        """(S, n_filled * n_cells) class of the displacement from each site to each filled one."""
-        class_of = self.sites.class_of
-        return class_of[:, : self.n_filled].reshape(len(class_of), -1)
-
-
-def _histogram(classes: np.ndarray, sites: Sites) -> np.ndarray:
-    return np.bincount(classes, minlength=len(sites.vectors))
 
 
 class _PeakSums:
