@@ -24,7 +24,7 @@ def main(run: Path, store: Path) -> None:
             "examples": examples_figure(predictions.store, predictions.rows, seed=0),
         }
         for name, figure in figures.items():
-            figure.savefig(FOLDER / f"{name}.png", dpi=130, bbox_inches="tight")
+            figure.savefig(FOLDER / f"{name}.png", dpi=100, bbox_inches="tight")
 
 
 if __name__ == "__main__":
