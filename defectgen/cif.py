@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,20 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from defectgen.crystal import Atom, Crystal, Description, describe, expand
+import pdfcalc.cif
 from defectgen.elements import atomic_volume, debye_uiso, metals
 from defectgen.host import SPACE_GROUPS, Host
 from defectgen.voids import in_order, nearest_neighbour, wrapped
 from pdfcalc import AtomicStructure
+from pdfcalc.cif import Atom, Crystal, Description, describe, expand, read_content, reason
 
 SYMMETRY_TOLERANCE = 0.01
 """A, how far atoms may be from the positions of the group that spglib finds."""
 
 MINIMUM_NEIGHBOUR_DISTANCE = 1.0
 """A; no two metal atoms come as near at any pressure."""
-
-MAXIMUM_FILE_SIZE = 4 * 2**20
-"""Bytes; elemental crystals take some kilobytes."""
 
 MAXIMUM_ATOMS = 1000
 """In the file's cell, of a host."""
@@ -95,13 +92,13 @@ def read_cif_folder(folder: str | os.PathLike[str]) -> CifFolder:
     for path in paths:
         name = _printable(path.relative_to(root))
         try:
-            content = _content(path)
+            content = read_content(path)
             digest = hashlib.sha256(content).digest()
             if digest in first_with:
                 raise ValueError(f"the same content as {first_with[digest]!r}")
             host, notes = _host(content, name)
         except Exception as error:  # one odd file must not stop the others
-            quarantined.append(Quarantined(name, _reason(error)))
+            quarantined.append(Quarantined(name, reason(error)))
         else:
             first_with[digest] = name
             accepted.append(Accepted(host, name, notes))
@@ -116,44 +113,22 @@ def read_cif(path: str | os.PathLike[str]) -> Accepted:
     """
     path = Path(path)
     try:
-        host, notes = _host(_content(path), _printable(Path(path.name)))
+        host, notes = _host(read_content(path), _printable(Path(path.name)))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {_reason(error)}") from error
+        raise ValueError(f"{path}: {reason(error)}") from error
     return Accepted(host, path.name, notes)
 
 
 def read_structure(path: str | os.PathLike[str]) -> AtomicStructure:
-    """Read any crystal as the CIF file gives it, compounds and partial occupancies included.
+    """Read any crystal as a CIF file gives it; metals without Uiso get their Debye value.
 
     Raises:
         ValueError: the file is unusable, or states no Uiso of an element that is no metal.
     """
-    path = Path(path)
-    try:
-        description, crystal = _crystal(_content(path))
-        uiso = [_uiso(description, atom) for atom in description.atoms]
-        atoms = [description.atoms[row] for row in crystal.row]
-        return AtomicStructure(
-            crystal.lattice,
-            crystal.frac,
-            [atom.element for atom in atoms],
-            [uiso[row] for row in crystal.row],
-            [min(atom.occupancy, 1.0) for atom in atoms],
-        )
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {_reason(error)}") from error
+    return pdfcalc.cif.read_structure(path, _debye)
 
 
-def _crystal(content: bytes) -> tuple[Description, Crystal]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        description = describe(content)
-        return description, expand(description)
-
-
-def _uiso(description: Description, atom: Atom) -> float:
-    if atom.uiso is not None:
-        return atom.uiso
+def _debye(description: Description, atom: Atom) -> float:
     if atom.element not in metals():
         raise ValueError(
             f"no Uiso for {atom.label}, and none is known of {atom.element}: "
@@ -281,7 +256,7 @@ def _cif_paths(root: Path) -> tuple[list[Path], list[Quarantined]]:
 
     def note(error: OSError) -> None:
         folder = _printable(Path(error.filename).relative_to(root))
-        unreadable.append(Quarantined(folder, _reason(error)))
+        unreadable.append(Quarantined(folder, reason(error)))
 
     seen = set()
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=note):
@@ -295,25 +270,6 @@ def _cif_paths(root: Path) -> tuple[list[Path], list[Quarantined]]:
     return sorted(paths), unreadable
 
 
-def _content(path: Path) -> bytes:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("not a regular file")
-    if status.st_size > MAXIMUM_FILE_SIZE:
-        raise ValueError(
-            f"{status.st_size / 2**20:.0f} MB, more than {MAXIMUM_FILE_SIZE / 2**20:.0f} MB"
-        )
-    return path.read_bytes()
-
-
 def _printable(path: Path) -> str:
     """The path, bytes that are not UTF-8 escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return f"cannot be read: {error.strerror or error}"
-    if isinstance(error, ValueError):
-        return str(error)
-    return f"cannot be read as CIF: {type(error).__name__}: {error}"

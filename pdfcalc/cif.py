@@ -7,13 +7,22 @@ operations of a file that only names its group. Nothing here judges what the cry
 from __future__ import annotations
 
 import math
+import os
 import re
+import stat
+import warnings
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
+
+from pdfcalc.structure import AtomicStructure
+
+MAXIMUM_FILE_SIZE = 4 * 2**20
+"""Bytes; elemental crystals take some kilobytes."""
 
 MERGE_TOLERANCE = 0.1
 """A; images of an atom nearer than this are one atom, at their mean position."""
@@ -32,6 +41,9 @@ MAXIMUM_TEMPERATURE = 5000.0
 
 UISO_RANGE = (1e-4, 0.5)
 """A^2; displacements outside are taken for absent. Zero-point motion exceeds the lower end."""
+
+ANISOTROPY = 0.01
+"""Part of Uiso by which a tensor must differ from it to be called anisotropic, not rounded."""
 
 _B_TO_U = 1 / (8 * math.pi**2)
 _XYZ_TAGS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
@@ -60,6 +72,8 @@ class Atom:
     occupancy: float
     uiso: float | None
     """A^2; None where the file gives none that is usable"""
+    anisotropic: bool
+    """whether the file's tensor, of which `uiso` is the mean, differs from a sphere"""
 
 
 @dataclass(frozen=True)
@@ -89,6 +103,79 @@ class Crystal:
     frac: np.ndarray
     row: np.ndarray
     notes: tuple[str, ...]
+
+
+def read_structure(
+    path: str | os.PathLike[str], missing_uiso: Callable[[Description, Atom], float]
+) -> AtomicStructure:
+    """Read any crystal as a CIF file gives it, compounds and partial occupancies included.
+
+    Anisotropic displacements become their mean, with a warning.
+
+    Args:
+        missing_uiso: gives the Uiso (A^2) of an atom that has none in the file.
+
+    Raises:
+        ValueError: the file is unusable, or what `missing_uiso` raises; with the path before it.
+    """
+    path = Path(path)
+    try:
+        content = read_content(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            description = describe(content)
+            crystal = expand(description)
+        uiso = [
+            missing_uiso(description, atom) if atom.uiso is None else atom.uiso
+            for atom in description.atoms
+        ]
+        atoms = [description.atoms[row] for row in crystal.row]
+        structure = AtomicStructure(
+            crystal.lattice,
+            crystal.frac,
+            [atom.element for atom in atoms],
+            [uiso[row] for row in crystal.row],
+            [min(atom.occupancy, 1.0) for atom in atoms],
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {reason(error)}") from error
+    warn_of_anisotropy(str(path), [atom.label for atom in description.atoms if atom.anisotropic])
+    return structure
+
+
+def warn_of_anisotropy(source: str, atoms: list[str]) -> None:
+    """Say of which atoms only the mean displacement is used, if of any."""
+    if atoms:
+        shown = ", ".join(atoms[:5]) + ", ..." * (len(atoms) > 5)
+        warnings.warn(
+            f"{source}: anisotropic displacements of {shown} are reduced to their mean",
+            stacklevel=3,
+        )
+
+
+def read_content(path: Path) -> bytes:
+    """The bytes of a file of sensible size.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is not such a file.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("not a regular file")
+    if status.st_size > MAXIMUM_FILE_SIZE:
+        raise ValueError(
+            f"{status.st_size / 2**20:.0f} MB, more than {MAXIMUM_FILE_SIZE / 2**20:.0f} MB"
+        )
+    return path.read_bytes()
+
+
+def reason(error: Exception) -> str:
+    """What an error met in reading a file says to its user."""
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror or error}"
+    if isinstance(error, ValueError):
+        return str(error)
+    return f"cannot be read as CIF: {type(error).__name__}: {error}"
 
 
 def describe(content: bytes) -> Description:
@@ -232,7 +319,8 @@ def _atoms(tags: Tags, lattice: np.ndarray) -> tuple[tuple[Atom, ...], list[str]
         raise ValueError("the list of atoms lacks labels or fractional coordinates")
     if len(labels) > MAXIMUM_IMAGES:
         raise ValueError(f"too large: {len(labels)} atoms")
-    displacements = _displacements(tags, lattice, labels)
+    tensors = _tensors(tags, lattice)
+    displacements = _displacements(tags, tensors, labels)
     atoms, renamed, empty = [], {}, []
     for i, label in enumerate(labels):
         element = _element(types[i]) or _element(label)
@@ -248,7 +336,10 @@ def _atoms(tags: Tags, lattice: np.ndarray) -> tuple[tuple[Atom, ...], list[str]
             empty.append(label)
             continue
         full = 1.0 if occupancy is None else occupancy
-        atoms.append(Atom(label, element, np.array(position, float), full, displacements[i]))
+        anisotropic = any(map(is_anisotropic, tensors.get(label, [])))
+        atoms.append(
+            Atom(label, element, np.array(position, float), full, displacements[i], anisotropic)
+        )
     if not atoms:
         raise ValueError("no atoms: all sites have occupancy 0")
     notes = [f"{symbol!r} read as {element}" for symbol, element in renamed.items()]
@@ -293,32 +384,38 @@ def _element(symbol: str) -> str | None:
     return next((c for c in candidates if Element.is_valid_symbol(c)), None)
 
 
-def _displacements(tags: Tags, lattice: np.ndarray, labels: list[str]) -> list[float | None]:
+def _displacements(
+    tags: Tags, tensors: Mapping[str, list[np.ndarray]], labels: list[str]
+) -> list[float | None]:
     """Isotropic displacement (A^2) of each atom, from the first usable of U, B and tensors."""
     isotropic = [
         (_column(tags, "_atom_site_u_iso_or_equiv"), 1.0),
         (_column(tags, "_atom_site_b_iso_or_equiv"), _B_TO_U),
     ]
-    tensors = _equivalent_isotropic(tags, lattice)
     result = []
     for i, label in enumerate(labels):
         values = [number(column[i]) for column, _ in isotropic if i < len(column)]
         scales = [scale for column, scale in isotropic if i < len(column)]
         candidates = [v * s for v, s in zip(values, scales, strict=True) if v is not None]
-        candidates += tensors.get(label, [])
+        candidates += [float(np.trace(tensor)) / 3 for tensor in tensors.get(label, [])]
         low, high = UISO_RANGE
         result.append(next((u for u in candidates if low <= u <= high), None))
     return result
 
 
-def _equivalent_isotropic(tags: Tags, lattice: np.ndarray) -> dict[str, list[float]]:
-    """U_eq by label: a third of the trace in a Cartesian basis.
+def is_anisotropic(tensor: np.ndarray) -> bool:
+    """Whether a Cartesian displacement tensor (3, 3) is more than a rounded sphere."""
+    mean = np.trace(tensor) / 3
+    return bool(np.abs(tensor - mean * np.eye(3)).max() > ANISOTROPY * abs(mean))
+
+
+def _tensors(tags: Tags, lattice: np.ndarray) -> dict[str, list[np.ndarray]]:
+    """Cartesian displacement tensors (3, 3) by label, A^2; a third of the trace is U_eq.
 
     Fischer & Tillmanns (1988), Acta Cryst. C44, 775, https://doi.org/10.1107/S0108270187012745.
     """
-    metric = lattice @ lattice.T
-    reciprocal = np.sqrt(np.diag(np.linalg.inv(metric)))
-    weights = np.outer(reciprocal, reciprocal) * metric / 3
+    reciprocal = np.linalg.norm(np.linalg.inv(lattice), axis=0)
+    to_cartesian = reciprocal[:, None] * lattice
     result = defaultdict(list)
     for kind, scale in (("u", 1.0), ("b", _B_TO_U)):
         names = [f"_atom_site_aniso_{kind}_{ij}" for ij in ("11", "22", "33", "12", "13", "23")]
@@ -329,7 +426,7 @@ def _equivalent_isotropic(tags: Tags, lattice: np.ndarray) -> dict[str, list[flo
             if None not in values:
                 xx, yy, zz, xy, xz, yz = values
                 tensor = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-                result[label].append(float(np.sum(weights * tensor)) * scale)
+                result[label].append(to_cartesian.T @ tensor @ to_cartesian * scale)
     return result
 
 
