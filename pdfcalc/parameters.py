@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 _MOST_POINTS = 1e6
+_NOT_NEGATIVE = (
+    *("rmin", "rmax", "rstep", "qmin", "qmax", "qdamp", "qbroad"),
+    *("delta1", "delta2", "scale"),
+)
 TERMINATION_RIPPLES = 6
 """Ripples of period 2 pi / qmax by which the calculation reaches past rmax, as in diffpy.srreal."""
 
@@ -36,6 +41,14 @@ class PDFParameters:
         qdamp: damping of G(r) by the instrument's resolution, exp(-(r qdamp)^2 / 2), in 1/A.
         qbroad: broadening of the peaks, sigma^2 (1 + (qbroad r)^2), in 1/A.
         scattering: "xray" (scattering power Z) or "neutron" (coherent scattering length).
+        delta1, delta2: sharpening of near peaks by correlated motion, in A and A^2:
+            sigma^2 = (U_i + U_j) (1 - delta1 / d - delta2 / d^2 + (qbroad d)^2)
+            (Jeong et al., Phys. Rev. B 67 (2003) 104301, DOI 10.1103/PhysRevB.67.104301).
+        scale: factor of G(r).
+        spdiameter: diameter of a spherical particle, in A; None for a crystal without end.
+        stepcut: G(r) is zero beyond it, in A; None for nowhere.
+        scattering_lengths: scattering power by element label, in place of the table's. Kept as
+            sorted pairs.
 
     Raises:
         ValueError: a value is not finite or out of its range.
@@ -49,14 +62,23 @@ class PDFParameters:
     qdamp: float = 0.0
     qbroad: float = 0.0
     scattering: str = "xray"
+    delta1: float = 0.0
+    delta2: float = 0.0
+    scale: float = 1.0
+    spdiameter: float | None = None
+    stepcut: float | None = None
+    scattering_lengths: Mapping[str, float] | Iterable[tuple[str, float]] | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "scattering" or (field.name == "qmax" and value is None):
-                continue
-            if not math.isfinite(value) or value < 0:
-                raise ValueError(f"{field.name} = {value}: must be finite and not negative")
+        for name in _NOT_NEGATIVE:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name} = {value}: must be finite and not negative")
+        for name in ("spdiameter", "stepcut"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} = {value}: must be positive (A), or None for no such cut")
+        self._keep_scattering_lengths()
         if self.scattering not in ("xray", "neutron"):
             raise ValueError(f"scattering = {self.scattering!r}: must be 'xray' or 'neutron'")
         if not 0 < self.rstep <= self.rmax:
@@ -76,6 +98,14 @@ class PDFParameters:
                     f"rstep = {self.rstep} is too coarse for qmax = {self.qmax}: "
                     f"use at most pi / qmax = {math.pi / self.qmax:.4f}"
                 )
+
+    def _keep_scattering_lengths(self) -> None:
+        lengths = dict(self.scattering_lengths or ())
+        for label, length in lengths.items():
+            if not math.isfinite(length):
+                raise ValueError(f"scattering_lengths[{label!r}] = {length}: must be finite")
+        # As pairs, so that equal parameters are one key of a cache.
+        object.__setattr__(self, "scattering_lengths", tuple(sorted(lengths.items())))
 
     @property
     def r(self) -> np.ndarray:

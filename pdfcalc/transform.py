@@ -12,7 +12,7 @@ from pdfcalc.parameters import PDFParameters
 def pdf_from_peaks(
     peaks: np.ndarray, number_density: np.ndarray, parameters: PDFParameters
 ) -> np.ndarray:
-    """G(r) = peaks - 4 pi rho0 r, cut to [qmin, qmax) in Q and damped.
+    """G(r) = peaks - 4 pi rho0 r, cut to [qmin, qmax) in Q, times the envelope.
 
     The formula and its discretisation are those of PDFCalculator in diffpy.srreal
     (Juhas et al., Acta Cryst. A71 (2015) 562, DOI 10.1107/S2053273315014473).
@@ -28,9 +28,30 @@ def pdf_from_peaks(
     g = peaks - 4 * math.pi * np.asarray(number_density)[:, None] * r
     if parameters.qmin > 0 or parameters.qmax is not None:
         g = _band(g, parameters)
-    g *= np.exp(-0.5 * (parameters.qdamp * r) ** 2)
+    g *= envelope(r, parameters)
     first = round(parameters.r[0] / parameters.rstep) if len(parameters.r) else 0
     return g[:, first : first + len(parameters.r)]
+
+
+def envelope(r: np.ndarray, parameters: PDFParameters) -> np.ndarray:
+    """What multiplies the transformed G(r): scale, resolution, shape of the particle, cut.
+
+    A sphere of diameter D leaves 1 - 1.5 r / D + 0.5 (r / D)^3 of the pairs at distance r
+    (Howell et al., Phys. Rev. B 73 (2006) 094107, DOI 10.1103/PhysRevB.73.094107).
+
+    Args:
+        r: (n,) A.
+
+    Returns:
+        (n,), without unit.
+    """
+    factor = parameters.scale * np.exp(-0.5 * (parameters.qdamp * r) ** 2)
+    if parameters.spdiameter is not None:
+        x = np.minimum(r / parameters.spdiameter, 1.0)
+        factor *= 1 - 1.5 * x + 0.5 * x**3
+    if parameters.stepcut is not None:
+        factor[r > parameters.stepcut] = 0.0
+    return factor
 
 
 def _band(g: np.ndarray, parameters: PDFParameters) -> np.ndarray:
