@@ -1,7 +1,15 @@
 """Atoms in, pair distribution function out."""
 
 from pdfcalc.calculate import calculate_pdf
+from pdfcalc.gr_files import GrFile, read_gr, write_gr
 from pdfcalc.parameters import PDFParameters
 from pdfcalc.structure import AtomicStructure
 
-__all__ = ["AtomicStructure", "PDFParameters", "calculate_pdf"]
+__all__ = [
+    "AtomicStructure",
+    "GrFile",
+    "PDFParameters",
+    "calculate_pdf",
+    "read_gr",
+    "write_gr",
+]
