@@ -2,6 +2,7 @@
 
 from pdfcalc.calculate import calculate_pdf
 from pdfcalc.gr_files import GrFile, read_gr, write_gr
+from pdfcalc.inputs import as_structure
 from pdfcalc.parameters import PDFParameters
 from pdfcalc.structure import AtomicStructure
 
@@ -9,6 +10,7 @@ __all__ = [
     "AtomicStructure",
     "GrFile",
     "PDFParameters",
+    "as_structure",
     "calculate_pdf",
     "read_gr",
     "write_gr",

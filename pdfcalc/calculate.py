@@ -9,15 +9,23 @@ from pdfcalc.structure import AtomicStructure
 
 
 def calculate_pdf(
-    structure: AtomicStructure, parameters: PDFParameters, engine: str | None = None
+    structure: object,
+    parameters: PDFParameters,
+    engine: str | None = None,
+    pair: tuple[str, str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The pair distribution function G(r) of a periodic structure.
+    """The pair distribution function G(r) of a crystal or a particle.
 
     Args:
+        structure: an AtomicStructure, or anything that `as_structure` makes one of.
         engine: "lattice" counts pairs by the classes of their displacements and is fast where
             atoms repeat on common sites; "pairs" takes every pair by itself; "diffpy" calls
             diffpy.srreal where it is installed. All three give the same G(r). None takes "lattice"
             for atoms that share sites and "pairs" for others.
+        pair: two element labels, to get only what pairs of these elements add to G(r). Such
+            partials of all pairs of elements add up to G(r): each is normalised by <b>^2 of the
+            whole structure, and has its share of <b>^2 as its share of the baseline, as in PDFgui.
+            (diffpy.srreal shares the baseline by numbers of pairs, which leaves a slope.)
 
     Returns:
         r (n_r,) in A, G (n_r,) in 1/A^2.
@@ -26,32 +34,40 @@ def calculate_pdf(
         ValueError: unknown engine or element, or an average scattering power of zero.
         ImportError: engine="diffpy" without diffpy.srreal.
     """
+    from pdfcalc.inputs import as_structure
+    from pdfcalc.lattice import lattice_peaks
+    from pdfcalc.pairs import pair_peaks
+    from pdfcalc.species import species_of, species_pairs
+    from pdfcalc.transform import pdf_from_peaks
+
+    atoms = as_structure(structure)
+    engines = {"lattice": lattice_peaks, "pairs": pair_peaks}
+    if engine is None:
+        engine = "lattice" if _share_sites(atoms) else "pairs"
+    if engine not in (*engines, "diffpy"):
+        raise ValueError(f"engine {engine!r} is not one of 'lattice', 'pairs', 'diffpy'")
+    n_atoms = atoms.occupancy.sum()
+    total_power = sum(kind.power * len(kind.atoms) for kind in species_of(atoms, parameters))
+    if abs(total_power) < 1e-9 * n_atoms:
+        raise ValueError("the average scattering power is zero: G(r) can't be normalised")
+    pairs = species_pairs(atoms, parameters, pair)
+    density = atoms.number_density
+    if pair is not None:
+        density *= sum(p.total_weight for p in pairs) / total_power**2
     if engine == "diffpy":
         from pdfcalc.diffpy import diffpy_pdf
 
-        return parameters.r, diffpy_pdf(structure, parameters)
-    from pdfcalc.lattice import lattice_peaks
-    from pdfcalc.pairs import pair_peaks
-    from pdfcalc.species import species_of
-    from pdfcalc.transform import pdf_from_peaks
-
-    engines = {"lattice": lattice_peaks, "pairs": pair_peaks}
-    if engine is None:
-        engine = "lattice" if _share_sites(structure) else "pairs"
-    if engine not in engines:
-        raise ValueError(f"engine {engine!r} is not one of 'lattice', 'pairs', 'diffpy'")
-    species = species_of(structure, parameters)
-    n_atoms = structure.occupancy.sum()
-    total_power = sum(kind.power * len(kind.atoms) for kind in species)
-    if abs(total_power) < 1e-9 * n_atoms:
-        raise ValueError("the average scattering power is zero: G(r) can't be normalised")
-    peaks = engines[engine](structure, species, parameters) * n_atoms / total_power**2
-    density = np.array([n_atoms / structure.volume])
-    return parameters.r, pdf_from_peaks(peaks[None], density, parameters)[0]
+        return parameters.r, diffpy_pdf(atoms, parameters, pair, density)
+    peaks = np.zeros(parameters.extended_grid.size)
+    if pairs:
+        peaks = engines[engine](atoms, pairs, parameters) * n_atoms / total_power**2
+    return parameters.r, pdf_from_peaks(peaks[None], np.array([density]), parameters)[0]
 
 
 def _share_sites(structure: AtomicStructure) -> bool:
     from pdfcalc.displacements import find_sites
 
+    if not structure.periodic:
+        return False
     sites, _ = find_sites(structure.frac, structure.lattice)
     return 2 * len(sites.frac) <= len(structure.frac)

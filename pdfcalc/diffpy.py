@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from pdfcalc.parameters import PDFParameters
 from pdfcalc.structure import AtomicStructure
+from pdfcalc.transform import pdf_from_peaks
 
 
-def diffpy_pdf(structure: AtomicStructure, parameters: PDFParameters) -> np.ndarray:
+def diffpy_pdf(
+    structure: AtomicStructure,
+    parameters: PDFParameters,
+    pair: tuple[str, str] | None,
+    density: float,
+) -> np.ndarray:
     """G(r) by PDFCalculator, (n_r,) on `parameters.r`, 1/A^2.
+
+    Args:
+        pair: the two elements whose pairs count; None for all.
+        density: atoms per A^3, of which the baseline of a pair is made.
 
     Raises:
         ImportError: diffpy.srreal is not installed.
@@ -22,10 +34,13 @@ def diffpy_pdf(structure: AtomicStructure, parameters: PDFParameters) -> np.ndar
             f"engine diffpy needs diffpy.srreal ({error}), which conda-forge has: "
             "create the environment of environment.yml"
         ) from None
+    # PDFCalculator takes a unit cube for the absence of a lattice.
+    lattice = structure.lattice if structure.periodic else np.eye(3)
+    positions = structure.frac @ structure.lattice @ np.linalg.inv(lattice)
     atoms = [
-        Atom(str(element), xyz=xyz, Uisoequiv=uiso, occupancy=occupancy)
+        Atom(_label(element), xyz=xyz, Uisoequiv=uiso, occupancy=occupancy)
         for element, xyz, uiso, occupancy in zip(
-            structure.elements, structure.frac, structure.uiso, structure.occupancy, strict=True
+            structure.elements, positions, structure.uiso, structure.occupancy, strict=True
         )
     ]
     calculator = PDFCalculator(
@@ -36,7 +51,28 @@ def diffpy_pdf(structure: AtomicStructure, parameters: PDFParameters) -> np.ndar
         qmax=parameters.qmax or 0.0,
         qdamp=parameters.qdamp,
         qbroad=parameters.qbroad,
+        delta1=parameters.delta1,
+        delta2=parameters.delta2,
+        scale=parameters.scale,
     )
+    for envelope, name in (("sphericalshape", "spdiameter"), ("stepcut", "stepcut")):
+        if getattr(parameters, name) is not None:
+            calculator.addEnvelope(envelope)
+            setattr(calculator, name, getattr(parameters, name))
     calculator.setScatteringFactorTableByType("X" if parameters.scattering == "xray" else "N")
-    _, g = calculator(Structure(atoms, lattice=Lattice(base=structure.lattice)))
-    return np.asarray(g)
+    for label, length in dict(parameters.scattering_lengths or ()).items():
+        calculator.scatteringfactortable.setCustomAs(_label(label), "Ni", length)
+    if pair is not None:
+        calculator.maskAllPairs(False)
+        calculator.setTypeMask(_label(pair[0]), _label(pair[1]), True)
+        calculator.baseline = "zero"
+    _, g = calculator(Structure(atoms, lattice=Lattice(base=lattice)))
+    if pair is None:
+        return np.asarray(g)
+    nothing = np.zeros((1, parameters.extended_grid.size))
+    return np.asarray(g) + pdf_from_peaks(nothing, np.array([density]), parameters)[0]
+
+
+def _label(element: str) -> str:
+    """The label as diffpy.srreal writes it: isotopes with a hyphen."""
+    return re.sub(r"^(\d+)(?=[A-Z])", r"\1-", element)

@@ -17,21 +17,21 @@ from pdfcalc.parameters import Grid, PDFParameters
 from pdfcalc.peaks import image_distances, longest_distance, sum_peaks
 from pdfcalc.response import instrument_response
 from pdfcalc.scattering import scattering_power
-from pdfcalc.species import Species
+from pdfcalc.species import SpeciesPair
 from pdfcalc.structure import AtomicStructure
 
 
 def lattice_peaks(
-    structure: AtomicStructure, species: list[Species], parameters: PDFParameters
+    structure: AtomicStructure, pairs: Sequence[SpeciesPair], parameters: PDFParameters
 ) -> np.ndarray:
-    """(n,) sum of b_i b_j / d * Gaussian over the ordered pairs, on the extended grid."""
+    """(n,) sum of weight / d * Gaussian over the pairs of atoms, on the extended grid."""
+    if not structure.periodic:
+        raise ValueError("engine 'lattice' takes periodic structures only: use engine='pairs'")
     sites, all_atoms = find_sites(structure.frac, structure.lattice)
-    occupied = [all_atoms[kind.atoms] for kind in species]
     sums = _PeakSums(sites, 1, parameters.qbroad)
-    for i, first in enumerate(species):
-        for j, second in enumerate(species[i:], start=i):
-            counts = sites.count(occupied[i], occupied[j]) * (1 if i == j else 2)
-            sums.add(0, first.uiso + second.uiso, first.power * second.power * counts)
+    for pair in pairs:
+        counts = sites.count(all_atoms[pair.first.atoms], all_atoms[pair.second.atoms])
+        sums.add(0, pair.u_sum, pair.weight * counts)
     return sums.peaks(parameters.extended_grid)[0]
 
 
@@ -72,7 +72,7 @@ class LatticeCrystal:
             (V, len(points)), 1/A^2.
         """
         n_cells = int(np.prod(self.sites.repeats))
-        power = scattering_power(self.element, parameters.scattering)
+        power = scattering_power(self.element, parameters)
         # seen_from[s] counts the filled sites by class as site s sees them.
         around = self.sites.class_of[:, : self.n_filled].reshape(len(self.sites.frac), -1)
         n_classes = len(self.sites.vectors)
@@ -82,7 +82,7 @@ class LatticeCrystal:
         n_atoms, total_power = np.empty(len(changes)), np.empty(len(changes))
         for row, change in enumerate(changes):
             gone, new = change.removed, change.added
-            new_power = scattering_power(change.element, parameters.scattering)
+            new_power = scattering_power(change.element, parameters)
             kept = undisturbed - 2 * seen_from[gone.site].sum(axis=0) + self.sites.count(gone, gone)
             mixed = seen_from[new.site].sum(axis=0) - self.sites.count(gone, new)
             sums.add(row, 2 * self.uiso, power**2 * kept)

@@ -115,7 +115,7 @@ class Mesh:
 
 
 def image_distances(
-    vectors: np.ndarray, lattice: np.ndarray, cutoff: float
+    vectors: np.ndarray, lattice: np.ndarray, cutoff: float, periodic: bool = True
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Lengths of the periodic images of displacement vectors, in blocks of bounded memory.
 
@@ -123,12 +123,16 @@ def image_distances(
         vectors: (K, 3) displacements, fractional.
         lattice: (3, 3) cell vectors as rows, A.
         cutoff: largest length, A.
+        periodic: if not, the only image of a vector is itself.
 
     Yields:
         The index of a vector and the length of one image of it, each (M,), zero lengths left out.
     """
-    wrapped = (vectors - np.rint(vectors)) @ lattice
-    shifts = _lattice_vectors(lattice, cutoff)
+    if periodic:
+        wrapped = (vectors - np.rint(vectors)) @ lattice
+        shifts = _lattice_vectors(lattice, cutoff)
+    else:
+        wrapped, shifts = vectors @ lattice, np.zeros((1, 3))
     shift_squared = np.einsum("ij,ij->i", shifts, shifts)
     block = max(1, 2_000_000 // len(shifts))
     for start in range(0, len(wrapped), block):

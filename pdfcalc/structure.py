@@ -1,4 +1,4 @@
-"""Atoms in a periodic cell, as plain arrays."""
+"""Atoms in a periodic cell, or in a particle, as plain arrays."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, eq=False)
 class AtomicStructure:
-    """A periodic structure with isotropic displacements.
+    """A crystal or a particle, with isotropic displacements.
 
     Args:
         lattice: (3, 3) cell vectors as rows, A.
         frac: (N, 3) fractional coordinates; any real number.
-        elements: (N,) element symbols.
+        elements: (N,) labels that `scattering_power` knows: Ni, 58-Ni, Ni2+, or own ones.
         uiso: (N,) isotropic mean-square displacements, A^2, positive.
         occupancy: (N,) in (0, 1]; 1 where not given.
+        periodic: whether the cell repeats; if not, it is only the frame of `frac`.
 
     Raises:
         ValueError: shapes disagree or a value is outside its range.
@@ -29,6 +30,7 @@ class AtomicStructure:
     elements: np.ndarray
     uiso: np.ndarray
     occupancy: np.ndarray
+    periodic: bool
 
     def __init__(
         self,
@@ -37,6 +39,7 @@ class AtomicStructure:
         elements: npt.ArrayLike,
         uiso: npt.ArrayLike,
         occupancy: npt.ArrayLike | None = None,
+        periodic: bool = True,
     ) -> None:
         frac = _real(frac, "frac").reshape(-1, 3)
         n = len(frac)
@@ -46,6 +49,7 @@ class AtomicStructure:
             "elements": np.asarray(elements, dtype=str),
             "uiso": _real(uiso, "uiso"),
             "occupancy": np.ones(n) if occupancy is None else _real(occupancy, "occupancy"),
+            "periodic": periodic,
         }
         for name, value in store.items():
             object.__setattr__(self, name, value)
@@ -61,10 +65,26 @@ class AtomicStructure:
         if self.occupancy.min() <= 0 or self.occupancy.max() > 1:
             raise ValueError("occupancy must be in (0, 1]: leave an empty site out")
 
+    @classmethod
+    def finite(
+        cls,
+        positions: npt.ArrayLike,
+        elements: npt.ArrayLike,
+        uiso: npt.ArrayLike,
+        occupancy: npt.ArrayLike | None = None,
+    ) -> AtomicStructure:
+        """A particle or molecule: atoms at Cartesian positions (N, 3) in A, without images."""
+        return cls(np.eye(3), positions, elements, uiso, occupancy, periodic=False)
+
     @property
     def volume(self) -> float:
         """Volume of the cell in A^3."""
         return float(abs(np.linalg.det(self.lattice)))
+
+    @property
+    def number_density(self) -> float:
+        """Atoms per A^3; 0 of a particle, which fills nothing of endless space."""
+        return float(self.occupancy.sum()) / self.volume if self.periodic else 0.0
 
 
 def _real(values: npt.ArrayLike, name: str) -> np.ndarray:

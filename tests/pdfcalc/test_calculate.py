@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
 from pdfcalc.pairs import pair_peaks
-from pdfcalc.species import species_of
+from pdfcalc.species import species_pairs
 
 PARAMETERS = PDFParameters(0.0, 12.0, 0.02, 0.6, 23.6, 0.03, 0.01)
 FCC = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
@@ -95,7 +95,7 @@ def test_a_shell_holds_its_neighbours():
     parameters = PDFParameters(rmax=6.0, rstep=0.005)
     structure = copper()
     distance = 3.615 / math.sqrt(2)
-    peaks = pair_peaks(structure, species_of(structure, parameters), parameters)
+    peaks = pair_peaks(structure, species_pairs(structure, parameters), parameters)
     r = parameters.extended_grid.r
     first = np.abs(r - distance) < 0.45
     area = peaks[first].sum() * parameters.rstep * distance / (4 * 29**2)
@@ -173,10 +173,13 @@ def test_unknown_elements_and_engines_are_refused():
         calculate_pdf(mixed, PDFParameters(scattering="neutron"))
 
 
-def test_importing_needs_no_cluster_and_no_torch():
+def test_calculating_needs_no_cluster_no_torch_and_no_other_package_of_structures():
     code = (
-        "import sys, pdfcalc; "
-        "print([m for m in ('torch', 'dask', 'mpi4py', 'pymatgen', 'zarr') if m in sys.modules])"
+        "import sys; from pdfcalc import *; "
+        "s = AtomicStructure([[3, 0, 0], [0, 3, 0], [0, 0, 3]], [[0, 0, 0]], ['Cu'], [0.01]); "
+        "calculate_pdf(s, PDFParameters(rmax=4.0)); "
+        "heavy = ('torch', 'dask', 'mpi4py', 'pymatgen', 'ase', 'diffpy', 'zarr'); "
+        "print([m for m in heavy if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

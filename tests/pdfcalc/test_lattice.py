@@ -129,12 +129,19 @@ def _atoms(crystal: LatticeCrystal, change: Change) -> AtomicStructure:
     )
 
 
-@pytest.mark.parametrize("scattering", ["xray", "neutron"])
+@pytest.mark.parametrize(
+    "further",
+    [
+        {"scattering": "xray"},
+        {"scattering": "neutron"},
+        {"scattering_lengths": {"Ti": 2.0, "Pb": 7.5}, "scale": 0.7, "spdiameter": 20.0},
+    ],
+)
 @settings(max_examples=15, deadline=None)
 @given(changed_crystals())
-def test_variants_are_those_of_the_explicit_atoms(scattering, drawn):
+def test_variants_are_those_of_the_explicit_atoms(further, drawn):
     crystal, changes = drawn
-    parameters = PDFParameters(1.5, 15.0, 0.01, 0.6, 23.6, 0.03, 0.01, scattering)
+    parameters = PDFParameters(1.5, 15.0, 0.01, 0.6, 23.6, 0.03, 0.01, **further)
     g = crystal.pdfs(changes, parameters, range(len(parameters.r)))
     assert g.shape == (len(changes), len(parameters.r))
     for row, change in zip(g, changes, strict=True):
