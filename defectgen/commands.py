@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -65,25 +66,59 @@ def pdf(
     engine: Annotated[
         str | None, typer.Option(help="lattice, pairs or diffpy.  [default: what suits]")
     ] = None,
+    pair: Annotated[str | None, typer.Option(help="Partial PDF of two elements: Cu-Au")] = None,
+    rmin: Annotated[float, typer.Option(help="A")] = 0.0,
     rmax: Annotated[float, typer.Option(help="A")] = 30.0,
     rstep: Annotated[float, typer.Option(help="A")] = 0.01,
     qmin: Annotated[float, typer.Option(help="1/A")] = 0.6,
     qmax: Annotated[float, typer.Option(help="1/A")] = 23.6,
     qdamp: Annotated[float, typer.Option(help="1/A")] = 0.0291601718936,
     qbroad: Annotated[float, typer.Option(help="1/A")] = 0.0103215402787,
+    delta1: Annotated[float, typer.Option(help="A, correlated motion")] = 0.0,
+    delta2: Annotated[float, typer.Option(help="A^2, correlated motion")] = 0.0,
+    scale: Annotated[float, typer.Option(help="Factor of G(r).")] = 1.0,
+    spdiameter: Annotated[float | None, typer.Option(help="A, spherical particle")] = None,
+    stepcut: Annotated[float | None, typer.Option(help="A, zero beyond")] = None,
     neutron: Annotated[bool, typer.Option("--neutron", help="Neutrons, not X-rays.")] = False,
 ) -> None:
     """Compute one structure's PDF."""
     from defectgen.cif import read_structure
-    from pdfcalc import PDFParameters, calculate_pdf
-    from pdfcalc.gr_files import write_gr
+    from pdfcalc import PDFParameters, calculate_pdf, write_gr
 
-    scattering = "neutron" if neutron else "xray"
-    parameters = PDFParameters(0.0, rmax, rstep, qmin, qmax, qdamp, qbroad, scattering)
-    r, g = calculate_pdf(read_structure(structure), parameters, engine)
+    parameters = PDFParameters(
+        rmin=rmin,
+        rmax=rmax,
+        rstep=rstep,
+        qmin=qmin,
+        qmax=qmax,
+        qdamp=qdamp,
+        qbroad=qbroad,
+        scattering="neutron" if neutron else "xray",
+        delta1=delta1,
+        delta2=delta2,
+        scale=scale,
+        spdiameter=spdiameter,
+        stepcut=stepcut,
+    )
+    elements = _pair(pair)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        atoms = read_structure(structure)
+    for warning in caught:
+        typer.echo(f"warning: {warning.message}", err=True)
+    r, g = calculate_pdf(atoms, parameters, engine, elements)
     if out is None:
         for x, y in zip(r, g, strict=True):
-            typer.echo(f"{x:.6g} {y:.8g}")
+            typer.echo(f"{x:.10g} {y:.8g}")
     else:
         write_gr(out, r, g, parameters)
         typer.echo(f"wrote {len(r)} points to {out}")
+
+
+def _pair(text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    elements = text.split("-")
+    if len(elements) != 2:
+        raise ValueError(f"--pair {text}: give two elements as Cu-Au")
+    return elements[0], elements[1]

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from pdfcalc import PDFParameters, calculate_pdf
 
 COMMANDS = (
     "library generate status verify export pdf train evaluate report".split()  # noqa: SIM905
@@ -96,6 +99,23 @@ def test_export_then_pdf(store, tmp_path):
     assert rows[-1].startswith("9.99 ")
 
 
+def test_partial_pdf_of_a_cif_file(tmp_path):
+    path = tmp_path / "alloy.cif"
+    path.write_text(CIF + "Zn 0.5 0 0 0.0065\n")
+    arguments = ("--rmin", 2, "--rmax", 4, "--scale", 3, "--spdiameter", 50, "--stepcut", 3.5)
+    out = defectpdf("pdf", path, "--pair", "Zn-Cu", *arguments)
+    assert out.returncode == 0, out.stderr
+    found = np.array([line.split() for line in out.stdout.splitlines()], dtype=float).T
+    parameters = PDFParameters(
+        *(2.0, 4.0, 0.01, 0.6, 23.6, 0.0291601718936, 0.0103215402787),
+        scale=3.0,
+        spdiameter=50.0,
+        stepcut=3.5,
+    )
+    expected = calculate_pdf(path, parameters, pair=("Cu", "Zn"))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_library_of_cif_files(tmp_path):
     folder = tmp_path / "my 'CIF' files"
     folder.mkdir()
@@ -129,6 +149,8 @@ def test_the_embedded_library():
         (["generate", "missing.toml", "--store", "s.zarr"], "missing.toml: No such file"),
         (["library", "--cif", "missing"], "missing"),
         (["pdf", "missing.cif"], "missing.cif"),
+        (["pdf", "missing.cif", "--delta2", "-1"], "delta2 = -1.0: must be finite"),
+        (["pdf", "missing.cif", "--pair", "Cu"], "--pair Cu: give two elements as Cu-Au"),
         (["train", "missing.zarr", "--out", "run"], "missing.zarr"),
         (["evaluate", "missing", "missing.zarr"], "missing"),
         (["report", "missing", "-o", "report.html"], "missing"),
