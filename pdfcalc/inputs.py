@@ -1,6 +1,6 @@
 """Structures of other packages, and CIF files, as plain arrays.
 
-No such package is imported here: who made the object has imported it.
+Who made an object has imported its package; only reading a CIF file imports one, pymatgen.
 """
 
 from __future__ import annotations
