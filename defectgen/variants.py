@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 
@@ -156,11 +155,7 @@ class HostSupercell:
     @cached_property
     def _too_near(self) -> np.ndarray:
         """(C,) whether a displacement of each class is too short for two interstitials."""
-        sites = self.crystal.sites
-        nearest = sites.vectors - np.rint(sites.vectors)
-        images = nearest[:, None] + np.array(list(product((-1, 0, 1), repeat=3)))
-        shortest = np.linalg.norm(images @ sites.lattice, axis=2).min(axis=1)
-        return shortest < self._least * (1 - 1e-9)
+        return self.crystal.sites.shortest < self._least * (1 - 1e-9)
 
     def _cells_of(self, sites: np.ndarray) -> Occupied:
         """Every copy in the supercell of the given sites of the unit cell."""

@@ -14,11 +14,14 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from pdfcalc.kernels import count_classes, group_keys, lowest_keys
+
 _BITS = 21
 """Fractions of the supercell are told apart at 2^-21; three of them fit one 63-bit key."""
 _MOST_REPEATS = 32
-_BLOCK = 2_000_000
-"""Pairs that are counted together; it bounds the memory."""
+
+
+_STEPS = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +38,17 @@ class Sites:
     repeats: np.ndarray
     lattice: np.ndarray
 
+    @property
+    def volume(self) -> float:
+        """Volume of the supercell, A^3."""
+        return float(abs(np.linalg.det(self.lattice)))
+
     @cached_property
     def _classes(self) -> tuple[np.ndarray, np.ndarray]:
+        # The opposite of an isometry is one, too, and is seen to where classes are made.
         operations = lattice_isometries(self.lattice)
-        return _classify(self.frac.tobytes(), self.repeats.tobytes(), operations.tobytes())
+        half = operations[: len(operations) // 2]
+        return _classify(self.frac.tobytes(), self.repeats.tobytes(), half.tobytes())
 
     @property
     def class_of(self) -> np.ndarray:
@@ -50,13 +60,19 @@ class Sites:
         """(C, 3) one displacement of each class, in fractions of the supercell."""
         return self._classes[1]
 
+    @cached_property
+    def shortest(self) -> np.ndarray:
+        """(C,) shortest image of the displacements of each class, A; zero doesn't count."""
+        nearest = self.vectors - np.rint(self.vectors)
+        images = nearest[:, None] + np.array(list(itertools.product((-1, 0, 1), repeat=3)))
+        lengths = np.linalg.norm(images @ self.lattice, axis=2)
+        return np.where(lengths < 1e-4, np.inf, lengths).min(axis=1)
+
     def count(self, first: Occupied, second: Occupied) -> np.ndarray:
         """(C,) ordered pairs of each class from the atoms of `first` to those of `second`."""
         counts = np.zeros(len(self.vectors), dtype=np.int64)
-        block = max(1, _BLOCK // max(1, len(second.site)))
-        for start in range(0, len(first.site), block):
-            classes = self.classes(first[start : start + block], second)
-            counts += np.bincount(classes.reshape(-1), minlength=len(counts))
+        one, other = (first.site, first.cell), (second.site, second.cell)
+        count_classes(self.class_of, self.repeats, *one, *other, 1, counts)
         return counts
 
     def classes(self, first: Occupied, second: Occupied) -> np.ndarray:
@@ -109,12 +125,11 @@ def lattice_isometries(lattice: np.ndarray) -> np.ndarray:
     """
     metric = lattice @ lattice.T
     tolerance = 1e-9 * np.trace(metric)
-    steps = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
-    lengths = np.einsum("ij,jk,ik->i", steps, metric, steps)
-    images = [steps[np.abs(lengths - metric[i, i]) < tolerance] for i in range(3)]
-    rows = np.array(list(itertools.product(*images)))
+    lengths = ((_STEPS @ metric) * _STEPS).sum(axis=1)
+    images = [np.flatnonzero(np.abs(lengths - metric[i, i]) < tolerance) for i in range(3)]
+    rows = _STEPS[np.stack(np.meshgrid(*images, indexing="ij"), axis=-1).reshape(-1, 3)]
     metrics = rows @ metric @ rows.transpose(0, 2, 1)
-    return rows[np.abs(metrics - metric).max(axis=(1, 2)) < tolerance]
+    return rows[(np.abs(metrics - metric) < tolerance).all(axis=(1, 2))]
 
 
 @lru_cache(maxsize=16)
@@ -125,17 +140,16 @@ def _classify(
     frac = np.frombuffer(frac_bytes).reshape(-1, 3)
     repeats = np.frombuffer(repeats_bytes, dtype=np.int64)
     operations = np.frombuffer(operations_bytes, dtype=np.int64).reshape(-1, 3, 3)
-    cells = np.stack(np.meshgrid(*(np.arange(n) for n in repeats), indexing="ij"), axis=-1)
-    between = frac[None, :, None, :] - frac[:, None, None, :]
-    vectors = ((between + cells.reshape(-1, 3)) / repeats).reshape(-1, 3)
-    _, first, distinct = np.unique(_key(vectors), return_index=True, return_inverse=True)
-    vectors = vectors[first]
-    lowest = np.full(len(vectors), np.iinfo(np.int64).max)
-    for operation in operations:
-        np.minimum(lowest, _key(vectors @ operation), out=lowest)
-    _, first, group = np.unique(lowest, return_index=True, return_inverse=True)
-    class_of = group[distinct].astype(np.int32).reshape(len(frac), len(frac), -1)
-    return class_of, vectors[first]
+    cells = np.indices(tuple(repeats)).reshape(3, -1).T
+    between = (frac[None, :] - frac[:, None]).reshape(-1, 3)
+    whole_cells = np.floor(np.round(between, 6)).astype(np.int64)
+    between = between - whole_cells
+    alike, first = group_keys(_key(between))
+    vectors = ((between[first, None] + cells) / repeats).reshape(-1, 3)
+    group, first = group_keys(lowest_keys(vectors, operations.astype(float), _BITS))
+    cell = np.ravel_multi_index((cells + whole_cells[:, None]).T, repeats, mode="wrap").T
+    class_of = group.reshape(-1, len(cells))[alike[:, None], cell]
+    return class_of.reshape(len(frac), len(frac), -1), vectors[first]
 
 
 def _key(frac: np.ndarray) -> np.ndarray:

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from pdfcalc.displacements import Occupied, Sites, find_sites
-from pdfcalc.parameters import Grid, PDFParameters
-from pdfcalc.peaks import image_distances, longest_distance, sum_peaks
-from pdfcalc.response import instrument_response
+from pdfcalc.kernels import count_around, count_change
+from pdfcalc.parameters import PDFParameters
+from pdfcalc.peaks import Mesh, Shells, longest_distance, peak_width
+from pdfcalc.response import baseline_response, instrument_response, sampling_strides
 from pdfcalc.scattering import scattering_power
 from pdfcalc.species import SpeciesPair
 from pdfcalc.structure import AtomicStructure
+
+_BLOCK = 64
+"""Changes that are worked on together; it bounds the memory."""
 
 
 def lattice_peaks(
@@ -28,11 +33,17 @@ def lattice_peaks(
     if not structure.periodic:
         raise ValueError("engine 'lattice' takes periodic structures only: use engine='pairs'")
     sites, all_atoms = find_sites(structure.frac, structure.lattice)
-    sums = _PeakSums(sites, 1, parameters.qbroad)
+    counts = _WeightedCounts()
     for pair in pairs:
-        counts = sites.count(all_atoms[pair.first.atoms], all_atoms[pair.second.atoms])
-        sums.add(0, pair.u_sum, pair.weight * counts)
-    return sums.peaks(parameters.extended_grid)[0]
+        count = sites.count(all_atoms[pair.first.atoms], all_atoms[pair.second.atoms])
+        counts.add(0, pair.u_sum, pair.weight * count)
+    u_sums, _, weights = counts.columns()
+    used = weights.any(axis=1)
+    grid = parameters.extended_grid
+    longest = longest_distance(grid, u_sums[-1], parameters)
+    shells = Shells(sites.vectors[used], sites.lattice, longest)
+    mesh = Mesh(shells.distances, shells.sum(weights[used]), u_sums, grid.step, parameters)
+    return mesh.peaks(slice(None), grid).sum(axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +71,11 @@ class LatticeCrystal:
     element: str
     uiso: float
 
+    @property
+    def n_atoms(self) -> int:
+        """Atoms of the unchanged crystal."""
+        return self.n_filled * int(np.prod(self.sites.repeats))
+
     def pdfs(
         self, changes: Sequence[Change], parameters: PDFParameters, points: Sequence[int]
     ) -> np.ndarray:
@@ -71,60 +87,73 @@ class LatticeCrystal:
         Returns:
             (V, len(points)), 1/A^2.
         """
-        n_cells = int(np.prod(self.sites.repeats))
+        blocks = [changes[i : i + _BLOCK] for i in range(0, len(changes), _BLOCK)]
+        return np.concatenate([self._pdfs(block, parameters, tuple(points)) for block in blocks])
+
+    def _pdfs(
+        self, changes: Sequence[Change], parameters: PDFParameters, points: tuple[int, ...]
+    ) -> np.ndarray:
         power = scattering_power(self.element, parameters)
-        # seen_from[s] counts the filled sites by class as site s sees them.
-        around = self.sites.class_of[:, : self.n_filled].reshape(len(self.sites.frac), -1)
-        n_classes = len(self.sites.vectors)
-        seen_from = np.stack([np.bincount(row, minlength=n_classes) for row in around])
-        undisturbed = seen_from[: self.n_filled].sum(axis=0) * n_cells
-        sums = _PeakSums(self.sites, len(changes), parameters.qbroad)
-        n_atoms, total_power = np.empty(len(changes)), np.empty(len(changes))
-        for row, change in enumerate(changes):
-            gone, new = change.removed, change.added
-            new_power = scattering_power(change.element, parameters)
-            kept = undisturbed - 2 * seen_from[gone.site].sum(axis=0) + self.sites.count(gone, gone)
-            mixed = seen_from[new.site].sum(axis=0) - self.sites.count(gone, new)
-            sums.add(row, 2 * self.uiso, power**2 * kept)
-            sums.add(row, self.uiso + change.uiso, 2 * power * new_power * mixed)
-            sums.add(row, 2 * change.uiso, new_power**2 * self.sites.count(new, new))
-            n_kept = self.n_filled * n_cells - len(gone.site)
-            n_atoms[row] = n_kept + len(new.site)
-            total_power[row] = n_kept * power + len(new.site) * new_power
-        narrowest = 2 * min(self.uiso, *(change.uiso for change in changes))
-        response = instrument_response(parameters, tuple(points), narrowest)
-        peaks = sums.peaks(response.grid) * (n_atoms / total_power**2)[:, None]
-        return response.pdf(peaks, n_atoms / abs(np.linalg.det(self.sites.lattice)))
+        new_power = np.array([scattering_power(change.element, parameters) for change in changes])
+        n_new = np.array([len(change.added.site) for change in changes])
+        n_kept = self.n_atoms - np.array([len(change.removed.site) for change in changes])
+        n_atoms = n_kept + n_new
+        scale = n_atoms / (n_kept * power + n_new * new_power) ** 2
+        counts = _WeightedCounts()
+        for row, (change, of_change) in enumerate(zip(changes, self._count(changes), strict=True)):
+            kept, mixed, new = of_change
+            counts.add(row, 2 * self.uiso, scale[row] * power**2 * kept)
+            if n_new[row]:
+                weight = scale[row] * new_power[row]
+                counts.add(row, self.uiso + change.uiso, 2 * power * weight * mixed)
+                counts.add(row, 2 * change.uiso, new_power[row] * weight * new)
+        g = np.outer(n_atoms / self.sites.volume, baseline_response(parameters, points))
+        u_sums, rows, weights = counts.columns()
+        used = weights.any(axis=1)
+        shortest = self.sites.shortest[used].min()
+        widths = peak_width(shortest, u_sums, parameters)
+        strides = sampling_strides(parameters, widths).tolist()
+        coarsest = instrument_response(parameters, points, strides[-1])
+        longest = longest_distance(coarsest.grid, u_sums[-1], parameters)
+        shells = Shells(self.sites.vectors[used], self.sites.lattice, longest)
+        finest = strides[0] * parameters.rstep
+        mesh = Mesh(shells.distances, shells.sum(weights[used]), u_sums, finest, parameters)
+        # Peaks alike in width are summed together, the narrow ones on more samples.
+        for stride, group in groupby(range(len(rows)), key=strides.__getitem__):
+            columns = list(group)
+            chosen = slice(columns[0], columns[-1] + 1)
+            response = instrument_response(parameters, points, stride)
+            peaks = mesh.peaks(chosen, response.grid)
+            for row, seen in zip(rows[chosen].tolist(), response.pdf(peaks), strict=True):
+                g[row] += seen
+        return g
+
+    def _count(self, changes: Sequence[Change]) -> np.ndarray:
+        """(V, 3, C) pairs of host atoms, of host atoms with new ones, and of new ones."""
+        class_of, n_classes = self.sites.class_of, len(self.sites.vectors)
+        around = count_around(class_of, self.n_filled, n_classes)
+        counts = np.zeros((len(changes), 3, n_classes), dtype=np.int64)
+        counts[:, 0] = around[: self.n_filled].sum(axis=0) * (self.n_atoms // self.n_filled)
+        for change, of_change in zip(changes, counts, strict=True):
+            gone, added = change.removed, change.added
+            sites = (gone.site, gone.cell, added.site, added.cell)
+            count_change(class_of, self.sites.repeats, around, *sites, of_change)
+        return counts
 
 
-class _PeakSums:
-    """Peaks of several PDFs, gathered by the sum of Uiso on which their width depends."""
+class _WeightedCounts:
+    """Weights of the displacement classes in several PDFs, by the sum of Uiso of the pairs."""
 
-    def __init__(self, sites: Sites, n_rows: int, qbroad: float) -> None:
-        self._sites, self._n_rows, self._qbroad = sites, n_rows, qbroad
-        self._weights: dict[float, np.ndarray] = {}
+    def __init__(self) -> None:
+        self._weights: dict[tuple[float, int], np.ndarray] = {}
 
     def add(self, row: int, u_sum: float, weights: np.ndarray) -> None:
-        """Add weights (C,), one a class of displacements, to the pairs of PDF `row`."""
-        if not weights.any():
-            return
-        shape = (self._n_rows, len(weights))
-        self._weights.setdefault(u_sum, np.zeros(shape))[row] += weights
+        """Add weights (C,) of pairs of PDF `row`."""
+        key = u_sum, row
+        self._weights[key] = self._weights[key] + weights if key in self._weights else weights
 
-    def peaks(self, grid: Grid) -> np.ndarray:
-        """(n_rows, n) summed peaks on the grid."""
-        total = np.zeros((self._n_rows, grid.size))
-        cutoff = longest_distance(grid, max(self._weights), self._qbroad)
-        blocks = list(image_distances(self._sites.vectors, self._sites.lattice, cutoff))
-        member = np.concatenate([index for index, _ in blocks])
-        distance = np.concatenate([length for _, length in blocks])
-        # Distances that agree to 1e-9 A are one shell; rounding joins what symmetry makes equal.
-        shells, shell = np.unique(np.rint(distance * 1e9), return_inverse=True)
-        for u_sum, weights in self._weights.items():
-            rows = np.flatnonzero(weights.any(axis=1))
-            by_shell = np.stack([np.bincount(shell, weights=weights[row, member]) for row in rows])
-            used = np.flatnonzero(by_shell.any(axis=0))
-            total[rows] += sum_peaks(
-                shells[used] * 1e-9, by_shell[:, used], u_sum, self._qbroad, grid
-            )
-        return total
+    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(K,) rising sums of Uiso and the rows of the PDFs, and their weights (C, K)."""
+        keys = sorted(self._weights)
+        u_sums, rows = map(np.array, zip(*keys, strict=True))
+        return u_sums, rows, np.stack([self._weights[key] for key in keys], axis=1)

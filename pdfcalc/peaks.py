@@ -1,155 +1,147 @@
-"""Pair distances to the sum of their peaks on the calculation grid."""
+"""Weighted pair distances to the sum of their peaks.
+
+Both engines sum peaks in the same two steps:
+
+1. Each distance is laid on a regular mesh, its weight shared between eight points (Lagrange's
+   interpolation). The mesh is finer than what the peaks or the instrument can tell apart, so that
+   any number of distances costs no more than the mesh has points.
+2. Each mesh point is blurred by the Gaussian of its own width and summed on a grid, of which the
+   step is a multiple of the mesh's.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from pdfcalc.parameters import Grid
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+from pdfcalc.kernels import (
+    MARGIN,
+    STENCIL,
+    coarsen,
+    group_keys,
+    image_distances,
+    spread,
+    sum_gaussians,
+    sum_groups,
+)
+from pdfcalc.parameters import Grid, PDFParameters
 
 _PRECISION = 3.33e-6
 """A peak ends where it has fallen to this fraction of its height, as in diffpy.srreal."""
 _REACH = math.sqrt(-2 * math.log(_PRECISION))
 _RESCALE = 1 / math.erf(_REACH / math.sqrt(2))
-_MESH = 0.0025
-_MANY = 16384
-_BLOCK = 512
+_SAME = 1e8
+"""Squared distances, in A^2, are the same if they agree when multiplied by this and rounded."""
+_FINENESS = 0.3
+"""Mesh steps in standard deviations of the narrowest peak; eight points interpolate it to 1e-6."""
+_FINENESS_IN_Q = 0.42
+"""Mesh step times qmax, beyond which the peaks don't matter, that does as well."""
 
 
-def peak_width(distance: np.ndarray | float, u_sum: float, qbroad: float) -> np.ndarray:
-    """Standard deviation in A of the peak at `distance` for the sum of the two atoms' Uiso."""
-    return np.sqrt(u_sum * (1 + (qbroad * np.asarray(distance)) ** 2))
+def peak_width(
+    distance: npt.ArrayLike, u_sum: npt.ArrayLike, parameters: PDFParameters
+) -> np.ndarray:
+    """Standard deviation in A of peaks at distances, for sums of the two atoms' Uiso.
+
+    Narrowed by correlated motion (Jeong et al. 2003, DOI 10.1103/PhysRevB.67.104301), widened by
+    the instrument: sigma^2 = u_sum (1 - delta1 / d - delta2 / d^2 + (qbroad d)^2).
+
+    Raises:
+        ValueError: correlated motion leaves a peak no width.
+    """
+    distance = np.asarray(distance)
+    narrowing = parameters.delta1 / distance + parameters.delta2 / distance**2
+    stretch = 1 - narrowing + (parameters.qbroad * distance) ** 2
+    if stretch.min() <= 0:
+        raise ValueError(
+            f"delta1 = {parameters.delta1:g}, delta2 = {parameters.delta2:g} leave no width to the "
+            f"peak of atoms {distance.flat[stretch.argmin()]:.3f} A apart: lower them"
+        )
+    return np.sqrt(np.asarray(u_sum) * stretch)
 
 
-def longest_distance(grid: Grid, u_sum: float, qbroad: float) -> float:
+def longest_distance(grid: Grid, u_sum: float, parameters: PDFParameters) -> float:
     """The distance in A from which on a peak leaves nothing on the grid."""
     edge = grid.step * (grid.size - 1)
     # Two steps of the fixed point d = edge + reach * width(d); the width grows slowly with d.
-    near = edge + _REACH * float(peak_width(edge, u_sum, qbroad))
-    return edge + _REACH * float(peak_width(near, u_sum, qbroad))
-
-
-def sum_peaks(
-    distances: np.ndarray, weights: np.ndarray, u_sum: float, qbroad: float, grid: Grid
-) -> np.ndarray:
-    """Sum of weight / distance * Gaussian(r - distance) over the pairs.
-
-    The Gaussian is cut and rescaled as diffpy.srreal does it. Many distances are first laid on a
-    `Mesh`.
-
-    Args:
-        distances: (K,) pair distances, A.
-        weights: (V, K) weights of the distances in each of V sums.
-        u_sum: sum of the two atoms' Uiso, A^2.
-        qbroad: broadening by the instrument, 1/A.
-
-    Returns:
-        (V, n) on the grid, in units of the weights / A^2.
-    """
-    if len(distances) > _MANY:
-        mesh = Mesh(float(distances.max()), len(weights))
-        mesh.add(distances, weights)
-        distances, weights = mesh.distances, mesh.weights
-    total = np.zeros((len(weights), grid.size))
-    for start in range(0, len(distances), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        total += weights[:, block] @ _gaussians(distances[block], u_sum, qbroad, grid)
-    return total
-
-
-def _gaussians(distances: np.ndarray, u_sum: float, qbroad: float, grid: Grid) -> csr_array:
-    """(K, n) sparse matrix with one cut, rescaled Gaussian over its distance in each row."""
-    from scipy.sparse import csr_array
-
-    width = peak_width(distances, u_sum, qbroad)
-    reach = math.ceil(_REACH * width.max(initial=0.0) / grid.step)
-    nearest = np.rint(distances / grid.step).astype(np.int64)
-    column = nearest[:, None] + np.arange(-reach, reach + 1)
-    x = (column * grid.step - distances[:, None]) / width[:, None]
-    height = _RESCALE / (math.sqrt(2 * math.pi) * width * distances)
-    keep = (np.abs(x) <= _REACH) & (column >= 0) & (column < grid.size)
-    values = np.exp(-0.5 * x[keep] ** 2) * np.broadcast_to(height[:, None], x.shape)[keep]
-    row_end = np.concatenate([[0], np.cumsum(keep.sum(axis=1))])
-    return csr_array((values, column[keep], row_end), shape=(len(distances), grid.size))
+    reach = 0.0
+    for _ in range(2):
+        reach = _REACH * math.sqrt(u_sum * (1 + (parameters.qbroad * (edge + reach)) ** 2))
+    return edge + reach
 
 
 class Mesh:
-    """Weights of any number of distances, on the points of a regular mesh.
-
-    Each distance is shared between three points in a way that keeps its first two moments, which
-    changes sums of peaks by parts in a million.
-    """
-
-    def __init__(self, longest: float, n_rows: int) -> None:
-        self._weights = np.zeros((n_rows, round(longest / _MESH) + 2))
-
-    def add(self, distances: np.ndarray, weights: np.ndarray) -> None:
-        """Add distances (K,) in A with weights (n_rows, K)."""
-        nearest = np.rint(distances / _MESH).astype(np.int64)
-        offset = distances / _MESH - nearest
-        shares = {-1: offset * (offset - 1) / 2, 0: 1 - offset**2, 1: offset * (offset + 1) / 2}
-        size = self._weights.shape[1]
-        for total, weight in zip(self._weights, weights, strict=True):
-            for shift, share in shares.items():
-                total += np.bincount(nearest + shift, weights=weight * share, minlength=size)
-
-    @property
-    def _used(self) -> np.ndarray:
-        return np.flatnonzero(self._weights.any(axis=0))
-
-    @property
-    def distances(self) -> np.ndarray:
-        """(M,) points of the mesh that hold anything, A."""
-        return self._used * _MESH
-
-    @property
-    def weights(self) -> np.ndarray:
-        """(n_rows, M) their weights."""
-        return self._weights[:, self._used]
-
-
-def image_distances(
-    vectors: np.ndarray, lattice: np.ndarray, cutoff: float, periodic: bool = True
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Lengths of the periodic images of displacement vectors, in blocks of bounded memory.
+    """Weights of pair distances on a regular mesh, of which peaks are summed on grids.
 
     Args:
-        vectors: (K, 3) displacements, fractional.
-        lattice: (3, 3) cell vectors as rows, A.
-        cutoff: largest length, A.
-        periodic: if not, the only image of a vector is itself.
-
-    Yields:
-        The index of a vector and the length of one image of it, each (M,), zero lengths left out.
+        distances: (K,) pair distances, A; at least one.
+        weights: (K, V) their weights in each of V sums.
+        u_sums: (V,) rising sum of the two atoms' Uiso in each sum, A^2.
+        step: of the finest of the grids, A.
     """
-    if periodic:
+
+    def __init__(
+        self,
+        distances: np.ndarray,
+        weights: np.ndarray,
+        u_sums: np.ndarray,
+        step: float,
+        parameters: PDFParameters,
+    ) -> None:
+        self._parameters, self._u_sums, self._shortest = parameters, u_sums, distances.min()
+        self._step = step / math.ceil(step / self._fineness(u_sums[0]))
+        size = math.ceil(distances.max() / self._step) + 2 * MARGIN
+        self._weights = np.zeros((size, len(u_sums)))
+        spread(distances, weights, self._step, self._weights)
+
+    def peaks(self, columns: slice, grid: Grid) -> np.ndarray:
+        """(n, grid.size) sums of weight / distance * Gaussian(r - distance), one a column.
+
+        The Gaussian is cut and rescaled as diffpy.srreal does it.
+
+        Args:
+            grid: with a step that is a multiple of the finest's.
+        """
+        weights, u_sums, step = self._weights[:, columns], self._u_sums[columns], self._step
+        per_step = round(grid.step / step)
+        fineness = self._fineness(u_sums[0])
+        while per_step % 2 == 0 and 2 * step <= fineness:
+            weights, step, per_step = coarsen(weights), 2 * step, per_step // 2
+        distance = (np.arange(len(weights)) - MARGIN) * step
+        # Points too far below the shortest distance to share in it hold nothing.
+        lowest = max(self._shortest - STENCIL * step, step)
+        stretch = peak_width(np.maximum(distance, lowest), 1.0, self._parameters) ** 2
+        return sum_gaussians(weights, u_sums, stretch, step, per_step, grid.size, _REACH, _RESCALE)
+
+    def _fineness(self, u_sum: float) -> float:
+        """Step that suffices for a sum of Uiso, A."""
+        fineness = _FINENESS * float(peak_width(self._shortest, u_sum, self._parameters))
+        if self._parameters.qmax is not None:
+            fineness = max(fineness, _FINENESS_IN_Q / self._parameters.qmax)
+        return fineness
+
+
+class Shells:
+    """Distances of all periodic images of vectors, equal ones as one.
+
+    Args:
+        vectors: (C, 3) fractional; an image at distance zero doesn't count.
+        lattice: (3, 3) cell vectors as rows, A.
+        longest: longest distance, A.
+    """
+
+    distances: np.ndarray
+
+    def __init__(self, vectors: np.ndarray, lattice: np.ndarray, longest: float) -> None:
         wrapped = (vectors - np.rint(vectors)) @ lattice
-        shifts = _lattice_vectors(lattice, cutoff)
-    else:
-        wrapped, shifts = vectors @ lattice, np.zeros((1, 3))
-    shift_squared = np.einsum("ij,ij->i", shifts, shifts)
-    block = max(1, 2_000_000 // len(shifts))
-    for start in range(0, len(wrapped), block):
-        part = wrapped[start : start + block]
-        squared = part @ (2 * shifts.T)
-        squared += shift_squared
-        squared += np.einsum("ij,ij->i", part, part)[:, None]
-        index, image = np.nonzero((squared < cutoff**2) & (squared > 1e-8))
-        yield index + start, np.sqrt(squared[index, image])
+        heights = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
+        most = np.ceil(longest / heights + 0.5).astype(int)
+        self._member, squares = image_distances(wrapped, lattice, most, longest)
+        self._group, first = group_keys(np.rint(squares * _SAME).astype(np.int64))
+        self.distances = np.sqrt(squares[first])
 
-
-def _lattice_vectors(lattice: np.ndarray, cutoff: float) -> np.ndarray:
-    """(M, 3) the lattice vectors from which a wrapped displacement can come within `cutoff`."""
-    heights = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    most = np.ceil(cutoff / heights + 0.5).astype(int)
-    index = np.stack(np.meshgrid(*(np.arange(-m, m + 1) for m in most), indexing="ij"), axis=-1)
-    vectors = index.reshape(-1, 3) @ lattice
-    corners = np.stack(np.meshgrid(*([[-0.5, 0.5]] * 3), indexing="ij"), axis=-1).reshape(-1, 3)
-    half_diagonal = np.linalg.norm(corners @ lattice, axis=1).max()
-    return vectors[np.linalg.norm(vectors, axis=1) <= cutoff + half_diagonal]
+    def sum(self, weights: np.ndarray) -> np.ndarray:
+        """(K, V) sums of the weights (C, V) of the vectors over the images at each distance."""
+        return sum_groups(self._group, self._member, weights, len(self.distances))

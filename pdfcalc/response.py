@@ -1,9 +1,10 @@
 """What an instrument makes of summed peaks at a few wanted points of r, as one matrix.
 
-Peaks are wider than the calculation grid is fine, and the instrument sees nothing beyond qmax. So
-samples of the summed peaks several steps apart hold all that matters: interpolated onto the
-calculation grid and transformed there, they give the same G(r). Both steps are linear and the
-same for all crystals, so that they are done once, for each sample by itself.
+The summed peaks hold nothing beyond the Q at which the narrowest of them has died away, and the
+instrument passes nothing beyond qmax. So samples taken at the sum of the two, several steps of
+the calculation grid apart, hold all that matters (the sampling theorem), and G(r) is a sum over
+samples instead of over the grid. Only at the grid's end, where the peaks are cut off, does the grid
+itself count; there its points are interpolated from the samples.
 """
 
 from __future__ import annotations
@@ -15,68 +16,74 @@ from functools import lru_cache
 import numpy as np
 
 from pdfcalc.parameters import Grid, PDFParameters
-from pdfcalc.transform import pdf_from_peaks
+from pdfcalc.transform import band_kernel, envelope, pdf_from_peaks
 
-_NEGLIGIBLE = 1e-8
-"""What may be left of a peak at the Q from which coarse samples confuse it with Q < qmax."""
-_NEIGHBOURS = 16
-"""Samples from which a point of the calculation grid is interpolated."""
-_SMOOTH = 1.3
-"""Q times the step of samples up to which so many neighbours interpolate to a part in a million."""
+_NEGLIGIBLE = 1e-6
+"""What may be left of a peak at the Q from which samples confuse it with Q < qmax."""
+_GUARD = 2.6
+"""Least 2 pi / step over the highest Q that matters; 2 would leave no room to interpolate."""
+_NEIGHBOURS = 20
+"""Samples on each side from which a point of the calculation grid is interpolated."""
+_TAPER = 14.5
+"""Kaiser's beta for which so many neighbours leave 1e-7 (Kaiser 1974)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Response:
-    """A linear map from summed peaks on a grid (M points) to G(r) at R points."""
+    """A linear map from summed peaks on a grid (M points) to G(r) at R points, (M, R).
+
+    The peaks are normalised by N <b>^2.
+    """
 
     grid: Grid
     matrix: np.ndarray
-    baseline: np.ndarray
 
-    def pdf(self, peaks: np.ndarray, number_density: np.ndarray) -> np.ndarray:
-        """(V, R) G(r) in 1/A^2, of peaks (V, M) as `pdf_from_peaks` takes them."""
-        return peaks @ self.matrix + np.outer(number_density, self.baseline)
+    def pdf(self, peaks: np.ndarray) -> np.ndarray:
+        """(V, R) what peaks (V, M) add to G(r), in single precision, 1/A^2."""
+        return peaks.astype(np.float32) @ self.matrix
 
 
-def instrument_response(
-    parameters: PDFParameters, points: tuple[int, ...], narrowest: float
-) -> Response:
-    """The response at the given indices of `parameters.r`.
+def sampling_strides(parameters: PDFParameters, widths: np.ndarray) -> np.ndarray:
+    """Steps of the calculation grid between samples of peaks no narrower than widths, A.
 
-    Args:
-        narrowest: least sum of Uiso of any pair of atoms, A^2.
+    Powers of two, so that there are few, each of which has a matrix of its own.
     """
-    stride = 1
-    if parameters.qmax is not None:
-        # Samples h apart confuse Q with 2 pi / h - Q; there the narrowest peak must be gone.
-        gone = math.sqrt(-2 * math.log(_NEGLIGIBLE) / narrowest)
-        step = min(2 * math.pi / (parameters.qmax + gone), _SMOOTH / parameters.qmax)
-        stride = int(step / parameters.rstep)
-    return _response(parameters, points, max(1, stride))
+    if parameters.qmax is None:
+        return np.ones(len(widths), dtype=int)
+    gone = math.sqrt(-2 * math.log(_NEGLIGIBLE)) / widths
+    highest = np.minimum(parameters.qmax, gone)
+    steps = 2 * math.pi / np.maximum(_GUARD * highest, highest + gone)
+    return 2 ** np.floor(np.log2(np.maximum(steps / parameters.rstep, 1))).astype(int)
 
 
-@lru_cache(maxsize=8)
-def _response(parameters: PDFParameters, points: tuple[int, ...], stride: int) -> Response:
+@lru_cache(maxsize=4)
+def baseline_response(parameters: PDFParameters, points: tuple[int, ...]) -> np.ndarray:
+    """(R,) G(r) at the given indices of `parameters.r` of one atom per A^3 without peaks."""
+    no_peaks = np.zeros((1, parameters.extended_grid.size))
+    return pdf_from_peaks(no_peaks, np.ones(1), parameters)[0, list(points)]
+
+
+@lru_cache(maxsize=32)
+def instrument_response(
+    parameters: PDFParameters, points: tuple[int, ...], stride: int
+) -> Response:
+    """The response at the given indices of `parameters.r` to samples `stride` grid steps apart."""
     fine = parameters.extended_grid
-    # Samples reach past the end of the grid, where the summed peaks are cut off, so that every
-    # point is interpolated from both sides; below r = 0 there is nothing.
-    size = (fine.size - 1) // stride + 1 + _NEIGHBOURS // 2
-    weights = _interpolation(fine.size, stride, size)
-    chosen = list(points)
-    matrix = pdf_from_peaks(weights, np.zeros(size), parameters)[:, chosen]
-    baseline = pdf_from_peaks(np.zeros((1, fine.size)), np.ones(1), parameters)[0, chosen]
-    return Response(Grid(stride * fine.step, size), np.ascontiguousarray(matrix), baseline)
+    chosen = np.rint(parameters.r[list(points)] / fine.step).astype(int)
+    size = (fine.size - 1) // stride + 1 + _NEIGHBOURS
+    inner = max(0, size - 2 * _NEIGHBOURS)
+    reach = _NEIGHBOURS * stride
+    matrix = np.empty((size, len(chosen)))
+    smoothing = _interpolation(np.arange(-reach, reach + 1) / stride)
+    matrix[:inner] = band_kernel(np.arange(inner) * stride, chosen, parameters, smoothing)
+    end = np.arange(max(0, inner * stride - reach), fine.size)
+    weights = _interpolation(end / stride - np.arange(inner, size)[:, None])
+    matrix[inner:] = weights @ band_kernel(end, chosen, parameters, np.ones(1))
+    matrix *= envelope(parameters.r[list(points)], parameters)
+    return Response(Grid(stride * fine.step, size), matrix.astype(np.float32))
 
 
-def _interpolation(n_fine: int, stride: int, n_coarse: int) -> np.ndarray:
-    """(n_coarse, n_fine) Lagrange's weight of each sample in each point of the fine grid."""
-    position = np.arange(n_fine) / stride
-    offset = np.arange(_NEIGHBOURS) - (_NEIGHBOURS // 2 - 1)
-    below = np.floor(position).astype(int)
-    weights = np.zeros((n_coarse, n_fine))
-    for here in offset:
-        others = offset[offset != here]
-        share = ((position - below)[:, None] - others) / (here - others)
-        inside = below + here >= 0
-        weights[(below + here)[inside], np.flatnonzero(inside)] = share.prod(axis=1)[inside]
-    return weights
+def _interpolation(away: np.ndarray) -> np.ndarray:
+    """Weight of a sample in a point that is `away` samples from it: sinc under Kaiser's window."""
+    window = np.sqrt(np.maximum(0, 1 - (away / _NEIGHBOURS) ** 2))
+    return np.sinc(away) * np.i0(_TAPER * window) / np.i0(_TAPER) * (window > 0)

@@ -54,16 +54,43 @@ def envelope(r: np.ndarray, parameters: PDFParameters) -> np.ndarray:
     return factor
 
 
+def band_kernel(
+    rows: np.ndarray, columns: np.ndarray, parameters: PDFParameters, smoothing: np.ndarray
+) -> np.ndarray:
+    """What points (n,) of the extended grid add to others (m,) in [qmin, qmax), (n, m).
+
+    Args:
+        smoothing: (2 k + 1,) symmetric weights that each of the points stands for around it.
+    """
+    padded = _padded(parameters.extended_grid.size)
+    half = len(smoothing) // 2
+    around = np.zeros(2 * padded)
+    around[np.arange(-half, half + 1)] = smoothing
+    spectrum = np.fft.fft(around).real[:padded] * _in_band(padded, parameters)
+    cosines = np.fft.fft(spectrum, 2 * padded).real / padded
+    return cosines[abs(rows[:, None] - columns)] - cosines[rows[:, None] + columns]
+
+
 def _band(g: np.ndarray, parameters: PDFParameters) -> np.ndarray:
     """The part of odd functions g (V, n) on a grid from 0 that lies in [qmin, qmax)."""
     from scipy.fft import dst, idst
 
     size = g.shape[1]
-    padded = 1 << (size - 1).bit_length()
+    padded = _padded(size)
     # DST-I leaves out the two ends, where an odd function is zero.
     f = dst(g[:, 1:], type=1, n=padded - 1, axis=1)
-    q = np.arange(1, padded) * math.pi / (padded * parameters.rstep)
-    f[:, (q < parameters.qmin) | (q >= (parameters.qmax or math.inf))] = 0
+    f *= _in_band(padded, parameters)[1:]
     banded = np.zeros_like(g)
     banded[:, 1:] = idst(f, type=1, axis=1)[:, : size - 1]
     return banded
+
+
+def _padded(size: int) -> int:
+    """Points to which diffpy.srreal pads a grid for its transform."""
+    return 1 << (size - 1).bit_length()
+
+
+def _in_band(padded: int, parameters: PDFParameters) -> np.ndarray:
+    """(padded,) whether the Q of each sine of the transform lies in [qmin, qmax); not for Q = 0."""
+    q = np.arange(padded) * math.pi / (padded * parameters.rstep)
+    return (q > 0) & (q >= parameters.qmin) & (q < (parameters.qmax or math.inf))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
 from pdfcalc.displacements import Occupied, Sites, find_sites, lattice_isometries
 from pdfcalc.lattice import Change, LatticeCrystal
-from pdfcalc.peaks import image_distances
+from pdfcalc.peaks import Shells
 
 LATTICES = {
     "cubic": (3.6 * np.eye(3), 48),
@@ -48,8 +48,7 @@ def test_displacements_of_a_class_have_the_same_distances(name):
         flat = np.ravel_multi_index(tuple(cell), tuple(repeats))
         member = sites.vectors[sites.class_of[first, second, flat]]
         found, expected = (
-            np.sort(np.concatenate([d for _, d in image_distances(v[None], sites.lattice, 12.0)]))
-            for v in (member, vector)
+            _all_distances(Shells(v[None], sites.lattice, 12.0)) for v in (member, vector)
         )
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -80,14 +79,45 @@ def test_sites_of_a_supercell_with_defects_are_those_of_its_unit_cell():
     assert len(sites.frac) <= 5
 
 
-def test_counting_in_blocks_is_counting_at_once(monkeypatch):
-    sites = Sites(np.array([[0, 0, 0], [0.5, 0.5, 0.5]]), np.array([4, 4, 4]), 12 * np.eye(3))
+def test_counts_are_those_of_each_pair_by_itself():
+    frac, repeats = np.array([[0, 0, 0], [0.5, 0.5, 0.5]]), np.array([4, 3, 2])
+    sites = Sites(frac, repeats, np.diag([12, 9, 6.1]))
     rng = np.random.default_rng(0)
-    some = Occupied(rng.integers(2, size=50), rng.integers(4, size=(50, 3)))
-    at_once = sites.count(some, some)
-    monkeypatch.setattr("pdfcalc.displacements._BLOCK", 120)
-    np.testing.assert_array_equal(sites.count(some, some), at_once)
-    assert at_once.sum() == 2500
+    one, other = (
+        Occupied(rng.integers(2, size=n), rng.integers(repeats, size=(n, 3))) for n in (50, 31)
+    )
+    expected = np.bincount(sites.classes(one, other).ravel(), minlength=len(sites.vectors))
+    np.testing.assert_array_equal(sites.count(one, other), expected)
+
+
+def _all_distances(shells: Shells) -> np.ndarray:
+    """Sorted distances, each as often as there are images at it."""
+    times = shells.sum(np.ones((1, 1)))[:, 0].astype(int)
+    return np.sort(np.repeat(shells.distances, times))
+
+
+def test_images_of_a_vector_are_those_of_a_large_box():
+    lattice, _ = LATTICES["triclinic"]
+    vector = np.array([0.3, 0.9, -1.4])
+    steps = np.indices((21, 21, 21)).reshape(3, -1).T - 10
+    expected = np.linalg.norm((vector + steps) @ lattice, axis=1)
+    found = _all_distances(Shells(vector[None], lattice, 14.0))
+    np.testing.assert_allclose(found, np.sort(expected[expected < 14.0]), atol=1e-7)
+
+
+def test_many_changes_are_worked_on_in_blocks(monkeypatch):
+    frac = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
+    crystal = LatticeCrystal(Sites(frac, np.full(3, 3), 9.6 * np.eye(3)), 1, "Fe", 0.005)
+    rng = np.random.default_rng(0)
+    changes = []
+    for uiso in rng.uniform(0.003, 0.02, 9):
+        added = Occupied(np.ones(2, dtype=int), rng.integers(3, size=(2, 3)))
+        changes.append(Change(added[:0], added, "W", uiso))
+    parameters = PDFParameters(1.5, 12.0, 0.01, 0.6, 23.6)
+    at_once = crystal.pdfs(changes, parameters, range(0, 1000, 9))
+    monkeypatch.setattr("pdfcalc.lattice._BLOCK", 2)
+    in_blocks = crystal.pdfs(changes, parameters, range(0, 1000, 9))
+    np.testing.assert_allclose(in_blocks, at_once, atol=1e-5 * np.abs(at_once).max())
 
 
 @st.composite

@@ -121,6 +121,45 @@ def test_the_frame_of_a_particle_does_not_matter():
     np.testing.assert_allclose(g, expected, atol=1e-6 * np.abs(expected).max())
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.booleans(), st.booleans())
+def test_atoms_in_many_cells_are_a_sum_over_their_images(seed, periodic, one_element):
+    """Cells of the search smaller and larger than the crystal, skewed, with images and without."""
+    rng = np.random.default_rng(seed)
+    lattice = np.diag(rng.choice([3.0, 9.0, 16.0, 25.0], 3)) + rng.uniform(-1, 1, (3, 3))
+    n = rng.integers(2, 7)
+    frac, elements = rng.uniform(-2, 2, (n, 3)), rng.choice(["Cu", "Au"][: 2 - one_element], n)
+    structure = AtomicStructure(lattice, frac, elements, [0.01] * n, periodic=periodic)
+    parameters = PDFParameters(rmax=14.0, rstep=0.02)
+    r, g = calculate_pdf(structure, parameters, "pairs")
+    images = (np.indices((27, 27, 27)).reshape(3, -1).T - 13) @ lattice
+    images = images[np.linalg.norm(images, axis=1) < 40] if periodic else np.zeros((1, 3))
+    b = np.where(elements == "Cu", 29.0, 79.0)
+    wrapped = (frac - np.floor(frac) if periodic else frac) @ lattice
+    expected = -4 * math.pi * structure.number_density * r
+    for i, j in itertools.product(range(n), repeat=2):
+        d = np.linalg.norm(wrapped[j] - wrapped[i] + images, axis=1)
+        d = d[(d > 0.01) & (d < 15.5)]
+        peaks = np.exp(-0.5 * (r[:, None] - d) ** 2 / 0.02) / d / math.sqrt(2 * math.pi * 0.02)
+        expected += b[i] * b[j] * n / b.sum() ** 2 * peaks.sum(axis=1)
+    # Atoms may come arbitrarily near; there peaks are out of all proportion.
+    apart = r > 1.5
+    np.testing.assert_allclose(
+        g[apart], expected[apart], atol=2e-5 * (1 + np.abs(expected[apart]).max())
+    )
+
+
+def test_many_different_uiso_are_interpolated():
+    rng = np.random.default_rng(0)
+    frac, uiso = rng.random((40, 3)), rng.uniform(0.002, 0.03, 40)
+    structure = AtomicStructure(11 * np.eye(3), frac, ["Ni"] * 40, uiso)
+    parameters = PDFParameters(1.5, 15.0, 0.01, 0.6, 23.6)
+    _, g = calculate_pdf(structure, parameters, "pairs")
+    # The lattice engine keeps all 820 sums of Uiso apart.
+    _, expected = calculate_pdf(structure, parameters, "lattice")
+    np.testing.assert_allclose(g, expected, atol=2e-5 * np.abs(expected).max())
+
+
 def test_the_lattice_engine_refuses_a_particle():
     particle = AtomicStructure.finite([[0, 0, 0], [2.5, 0, 0]], ["Cu"] * 2, [0.01] * 2)
     with pytest.raises(ValueError, match="use engine='pairs'"):
