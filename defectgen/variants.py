@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -75,8 +76,8 @@ class HostSupercell:
 
     def atoms(self, variant: Variant) -> AtomicStructure:
         """The atoms of a variant in the supercell."""
-        n_filled, repeats = len(self.host.frac), self.crystal.sites.repeats
-        every = self._cells_of(np.arange(n_filled))
+        repeats = self.crystal.sites.repeats
+        every = self._host_places
         removed, added = variant.change.removed, variant.change.added
         gone = {(s, *c) for s, c in zip(removed.site.tolist(), removed.cell.tolist(), strict=True)}
         kept = [
@@ -109,42 +110,23 @@ class HostSupercell:
         return choices[rng.integers(len(choices))]
 
     def _draw_host_atoms(self, rng: np.random.Generator, count: int) -> Occupied:
-        every = self._cells_of(np.arange(len(self.host.frac)))
-        return every[rng.permutation(self.n_atoms)[:count]]
+        return self._host_places[rng.permutation(self.n_atoms)[:count]]
 
     def _draw_interstitials(self, rng: np.random.Generator, count: int) -> Occupied:
         """Interstitials on one kind of site, put at random where none is too near.
 
         Other kinds of site are tried in a random order where the first has no room.
         """
-        starts = np.cumsum([len(self.host.frac), *(len(orbit.frac) for orbit in self._orbits)])
         for orbit in rng.permutation(len(self._orbits)):
-            places = self._cells_of(np.arange(starts[orbit], starts[orbit + 1]))
-            chosen = self._first_apart(places[rng.permutation(len(places.site))], count)
-            if chosen is not None:
+            places = self._interstitial_places[orbit]
+            shuffled = places[rng.permutation(len(places.site))]
+            chosen = self.crystal.sites.first_apart(shuffled, self._too_near, count)
+            if len(chosen.site) == count:
                 return chosen
         raise ValueError(
             f"{self.host.id}: no room for {count} interstitials at least {self._least:.2f} A "
             "apart; lower the fraction or the separation"
         )
-
-    def _first_apart(self, places: Occupied, count: int) -> Occupied | None:
-        """The first `count` places of which no two are too near; None if there are too few."""
-        sites = self.crystal.sites
-        chosen = places[:0]
-        step = 4 * count
-        for start in range(0, len(places.site), step):
-            block = places[start : start + step]
-            block = block[~self._too_near[sites.classes(block, chosen)].any(axis=1)]
-            too_near = self._too_near[sites.classes(block, block)]
-            free = np.ones(len(block.site), dtype=bool)
-            for place in range(len(free)):
-                if free[place]:
-                    free[place + 1 :] &= ~too_near[place, place + 1 :]
-            chosen = _joined(chosen, block[free])
-            if len(chosen.site) >= count:
-                return chosen[:count]
-        return None
 
     @cached_property
     def _least(self) -> float:
@@ -157,11 +139,21 @@ class HostSupercell:
         """(C,) whether a displacement of each class is too short for two interstitials."""
         return self.crystal.sites.shortest < self._least * (1 - 1e-9)
 
-    def _cells_of(self, sites: np.ndarray) -> Occupied:
-        """Every copy in the supercell of the given sites of the unit cell."""
-        repeats = self.settings.supercell
-        cells = np.stack(np.meshgrid(*map(np.arange, repeats), indexing="ij"), axis=-1)
-        cells = cells.reshape(-1, 3)
+    @cached_property
+    def _host_places(self) -> Occupied:
+        """Every atom of the host's supercell."""
+        return self._copies(0, len(self.host.frac))
+
+    @cached_property
+    def _interstitial_places(self) -> list[Occupied]:
+        """Every copy of each kind of interstitial site in the supercell."""
+        starts = np.cumsum([len(self.host.frac), *(len(orbit.frac) for orbit in self._orbits)])
+        return [self._copies(*ends) for ends in pairwise(starts.tolist())]
+
+    def _copies(self, start: int, stop: int) -> Occupied:
+        """Every copy in the supercell of some consecutive sites of the unit cell."""
+        cells = np.indices(self.settings.supercell).reshape(3, -1).T
+        sites = np.arange(start, stop)
         return Occupied(np.repeat(sites, len(cells)), np.tile(cells, (len(sites), 1)))
 
 

@@ -14,7 +14,13 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from pdfcalc.kernels import count_classes, group_keys, lowest_keys
+from pdfcalc.kernels import (
+    count_classes,
+    first_apart,
+    group_keys,
+    lowest_keys,
+    shortest_images,
+)
 
 _BITS = 21
 """Fractions of the supercell are told apart at 2^-21; three of them fit one 63-bit key."""
@@ -64,9 +70,7 @@ class Sites:
     def shortest(self) -> np.ndarray:
         """(C,) shortest image of the displacements of each class, A; zero doesn't count."""
         nearest = self.vectors - np.rint(self.vectors)
-        images = nearest[:, None] + np.array(list(itertools.product((-1, 0, 1), repeat=3)))
-        lengths = np.linalg.norm(images @ self.lattice, axis=2)
-        return np.where(lengths < 1e-4, np.inf, lengths).min(axis=1)
+        return np.sqrt(shortest_images(nearest, self.lattice))
 
     def count(self, first: Occupied, second: Occupied) -> np.ndarray:
         """(C,) ordered pairs of each class from the atoms of `first` to those of `second`."""
@@ -75,14 +79,14 @@ class Sites:
         count_classes(self.class_of, self.repeats, *one, *other, 1, counts)
         return counts
 
-    def classes(self, first: Occupied, second: Occupied) -> np.ndarray:
-        """(N, M) class of the displacement from each atom of `first` to each of `second`."""
-        n_sites, _, n_cells = self.class_of.shape
-        index = (first.site[:, None] * n_sites + second.site) * n_cells
-        for axis, repeats in enumerate(self.repeats.tolist()):
-            step = (second.cell[:, axis] - first.cell[:, None, axis]) % repeats
-            index += step * int(np.prod(self.repeats[axis + 1 :]))
-        return self.class_of.reshape(-1)[index]
+    def first_apart(self, places: Occupied, too_near: np.ndarray, count: int) -> Occupied:
+        """The first `count` places, or as many as there are, of which no two are too near.
+
+        Args:
+            too_near: (C,) whether a displacement of each class is too short.
+        """
+        chosen = first_apart(self.class_of, self.repeats, places.site, places.cell, too_near, count)
+        return places[chosen]
 
 
 @dataclass(frozen=True, eq=False)

@@ -80,6 +80,49 @@ def count_change(class_of, repeats, around, gone_site, gone_cell, new_site, new_
 
 
 @_compiled
+def first_apart(class_of, repeats, site, cell, too_near, count):
+    """Indices of the first places, at most `count`, of which no two are of a class in too_near."""
+    chosen = np.empty(count, dtype=np.int64)
+    found, n_b, n_c = 0, repeats[1], repeats[2]
+    for i in range(len(site)):
+        free = found < count
+        for n in range(found):
+            j = chosen[n]
+            a = (cell[j, 0] - cell[i, 0]) % repeats[0]
+            b = (cell[j, 1] - cell[i, 1]) % n_b
+            c = (cell[j, 2] - cell[i, 2]) % n_c
+            free &= not too_near[class_of[site[i], site[j], (a * n_b + b) * n_c + c]]
+            if not free:
+                break
+        if free:
+            chosen[found] = i
+            found += 1
+    return chosen[:found]
+
+
+@_compiled
+def shortest_images(vectors, lattice):
+    """(N,) squared length of the shortest periodic image of vectors (N, 3), zero left out.
+
+    Args:
+        vectors: fractional, from -1/2 to 1/2; of the images those one cell away are looked at.
+    """
+    shortest = np.full(len(vectors), np.inf)
+    for n in range(len(vectors)):
+        for image in range(27):
+            a = vectors[n, 0] + image // 9 - 1
+            b = vectors[n, 1] + image // 3 % 3 - 1
+            c = vectors[n, 2] + image % 3 - 1
+            squared = 0.0
+            for axis in range(3):
+                x = a * lattice[0, axis] + b * lattice[1, axis] + c * lattice[2, axis]
+                squared += x * x
+            if squared > SAME_PLACE**2:
+                shortest[n] = min(shortest[n], squared)
+    return shortest
+
+
+@_compiled
 def lowest_keys(vectors, operations, bits):
     """(N,) the lowest key among the images of fractional vectors and their opposites."""
     whole, mask = float(1 << bits), (1 << bits) - 1

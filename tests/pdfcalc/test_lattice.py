@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -86,8 +88,22 @@ def test_counts_are_those_of_each_pair_by_itself():
     one, other = (
         Occupied(rng.integers(2, size=n), rng.integers(repeats, size=(n, 3))) for n in (50, 31)
     )
-    expected = np.bincount(sites.classes(one, other).ravel(), minlength=len(sites.vectors))
+    expected = np.zeros(len(sites.vectors), dtype=int)
+    for i, j in itertools.product(range(50), range(31)):
+        cell = np.ravel_multi_index((other.cell[j] - one.cell[i]) % repeats, repeats)
+        expected[sites.class_of[one.site[i], other.site[j], cell]] += 1
     np.testing.assert_array_equal(sites.count(one, other), expected)
+
+
+def test_places_apart_are_the_first_that_fit():
+    sites = Sites(np.zeros((1, 3)), np.array([6, 1, 1]), np.diag([18.0, 3, 3]))
+    cells = np.array([[x, 0, 0] for x in (0, 1, 5, 3, 2, 4)])
+    places = Occupied(np.zeros(6, dtype=int), cells)
+    neighbours = sites.shortest < 3.1
+    chosen = sites.first_apart(places, neighbours, 2)
+    np.testing.assert_array_equal(chosen.cell[:, 0], [0, 3])
+    # Cells 1 and 5 are next to 0, the latter through the boundary; 2 and 4 are next to 3.
+    assert len(sites.first_apart(places, neighbours, 6).site) == 2
 
 
 def _all_distances(shells: Shells) -> np.ndarray:
