@@ -9,6 +9,7 @@ member of a class needs its distances. A 5x5x5 fcc supercell with all interstiti
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -27,6 +28,7 @@ _BITS = 21
 _MOST_REPEATS = 32
 
 
+_WITHOUT_RELATIONS = (math.sqrt(5) - 1) / 2
 _STEPS = np.array(list(itertools.product((-1, 0, 1), repeat=3)))
 
 
@@ -54,17 +56,19 @@ class Sites:
         # The opposite of an isometry is one, too, and is seen to where classes are made.
         operations = lattice_isometries(self.lattice)
         half = operations[: len(operations) // 2]
-        return _classify(self.frac.tobytes(), self.repeats.tobytes(), half.tobytes())
+        return _classify(_generic(self.frac).tobytes(), self.repeats.tobytes(), half.tobytes())
 
     @property
     def class_of(self) -> np.ndarray:
         """(S, S, n_cells) class of the displacement from a site to one some cells further."""
         return self._classes[0]
 
-    @property
+    @cached_property
     def vectors(self) -> np.ndarray:
         """(C, 3) one displacement of each class, in fractions of the supercell."""
-        return self._classes[1]
+        places = np.unravel_index(self._classes[1], (*self.class_of.shape[:2], *self.repeats))
+        between = self.frac[places[1]] - self.frac[places[0]]
+        return (between + np.stack(places[2:], axis=1)) / self.repeats
 
     @cached_property
     def shortest(self) -> np.ndarray:
@@ -130,8 +134,8 @@ def lattice_isometries(lattice: np.ndarray) -> np.ndarray:
     metric = lattice @ lattice.T
     tolerance = 1e-9 * np.trace(metric)
     lengths = ((_STEPS @ metric) * _STEPS).sum(axis=1)
-    images = [np.flatnonzero(np.abs(lengths - metric[i, i]) < tolerance) for i in range(3)]
-    rows = _STEPS[np.stack(np.meshgrid(*images, indexing="ij"), axis=-1).reshape(-1, 3)]
+    images = [np.flatnonzero(np.abs(lengths - length) < tolerance) for length in metric.diagonal()]
+    rows = _STEPS[list(itertools.product(*images))]
     metrics = rows @ metric @ rows.transpose(0, 2, 1)
     return rows[(np.abs(metrics - metric) < tolerance).all(axis=(1, 2))]
 
@@ -140,7 +144,10 @@ def lattice_isometries(lattice: np.ndarray) -> np.ndarray:
 def _classify(
     frac_bytes: bytes, repeats_bytes: bytes, operations_bytes: bytes
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`Sites.class_of` and `Sites.vectors`; by bytes, since equal sites occur in many hosts."""
+    """`Sites.class_of` (S, S, n_cells), and the first of its elements in each class (C,).
+
+    By bytes, since equal sites occur in many hosts.
+    """
     frac = np.frombuffer(frac_bytes).reshape(-1, 3)
     repeats = np.frombuffer(repeats_bytes, dtype=np.int64)
     operations = np.frombuffer(operations_bytes, dtype=np.int64).reshape(-1, 3, 3)
@@ -150,10 +157,32 @@ def _classify(
     between = between - whole_cells
     alike, first = group_keys(_key(between))
     vectors = ((between[first, None] + cells) / repeats).reshape(-1, 3)
-    group, first = group_keys(lowest_keys(vectors, operations.astype(float), _BITS))
+    group, _ = group_keys(lowest_keys(vectors, operations.astype(float), _BITS))
     cell = np.ravel_multi_index((cells + whole_cells[:, None]).T, repeats, mode="wrap").T
-    class_of = group.reshape(-1, len(cells))[alike[:, None], cell]
-    return class_of.reshape(len(frac), len(frac), -1), vectors[first]
+    class_of, first = group_keys(group.reshape(-1, len(cells))[alike[:, None], cell].ravel())
+    return class_of.reshape(len(frac), len(frac), -1), first
+
+
+def _generic(frac: np.ndarray) -> np.ndarray:
+    """Positions with one free coordinate t put where t is a fixed number without relations.
+
+    What relates the displacements of one structure type is the same for any t, so that hosts which
+    differ in t share their classes. Coordinates are multiples of 1/24, or such plus or minus t;
+    where they are not, the positions come back as they are.
+    """
+    multiples = np.rint(24 * frac) / 24
+    free = np.abs(frac - multiples) > 1e-6
+    if not free.any():
+        return multiples
+    t = frac[free][0]
+    generic = multiples.copy()
+    for sign in (1, -1):
+        rest = frac - sign * t
+        multiple = np.rint(24 * rest) / 24
+        matched = free & (np.abs(rest - multiple) < 1e-6)
+        generic[matched] = multiple[matched] + sign * _WITHOUT_RELATIONS
+        free &= ~matched
+    return frac if free.any() else generic
 
 
 def _key(frac: np.ndarray) -> np.ndarray:

@@ -193,3 +193,21 @@ def test_variants_are_those_of_the_explicit_atoms(further, drawn):
     for row, change in zip(g, changes, strict=True):
         _, expected = calculate_pdf(_atoms(crystal, change), parameters, "pairs")
         np.testing.assert_allclose(row, expected, atol=2e-5 * np.abs(expected).max())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.01, 0.99), st.sampled_from(["hexagonal", "tetragonal"]), st.integers(1, 4))
+def test_hosts_with_another_free_coordinate_share_classes_that_hold(t, name, repeats):
+    """Displacements of one class are as long for any t, also where t makes further ones equal."""
+    lattice, _ = LATTICES[name]
+    frac = np.array([[0, 0, 0], [1 / 3, 2 / 3, t], [2 / 3, 1 / 3, -t], [0, 0.5, 0.5 - t]])
+    sites = Sites(frac, np.array([repeats, repeats, 2]), lattice * [[repeats], [repeats], [2]])
+    cells = np.indices(tuple(sites.repeats)).reshape(3, -1).T
+    vectors = (frac[None, :, None] - frac[:, None, None] + cells) / sites.repeats
+    vectors = vectors.reshape(-1, 3)
+    images = np.array(list(itertools.product((-2, -1, 0, 1, 2), repeat=3))) @ sites.lattice
+    lengths, of_class = (
+        np.sort(np.linalg.norm(((v - np.rint(v)) @ sites.lattice)[:, None] + images, axis=2))
+        for v in (vectors, sites.vectors[sites.class_of.ravel()])
+    )
+    np.testing.assert_allclose(lengths[:, :8], of_class[:, :8], atol=1e-4)
