@@ -159,7 +159,8 @@ def _classify(
     vectors = ((between[first, None] + cells) / repeats).reshape(-1, 3)
     group, _ = group_keys(lowest_keys(vectors, operations.astype(float), _BITS))
     cell = np.ravel_multi_index((cells + whole_cells[:, None]).T, repeats, mode="wrap").T
-    class_of, first = group_keys(group.reshape(-1, len(cells))[alike[:, None], cell].ravel())
+    members = group.reshape(-1, len(cells))[alike[:, None], cell]
+    class_of, first = group_keys(members.ravel().astype(np.int64))
     return class_of.reshape(len(frac), len(frac), -1), first
 
 

@@ -129,7 +129,7 @@ def lowest_keys(vectors, operations, bits):
     lowest = np.empty(len(vectors), dtype=np.int64)
     for n in range(len(vectors)):
         x, y, z = vectors[n]
-        best = np.int64(np.iinfo(np.int64).max)
+        best = np.int64(0x7FFFFFFFFFFFFFFF)
         for m in range(len(operations)):
             key, opposite = np.int64(0), np.int64(0)
             for axis in range(3):
@@ -187,16 +187,17 @@ def spread(distances, weights, step, mesh):
 
 
 @_compiled
-def image_distances(vectors, lattice, most, cutoff):
+def image_distances(vectors, lattice, most, cutoff, diagonal):
     """Index of the vector and squared length of each image of vectors (C, 3) within the cutoff.
 
     Args:
         vectors: in A, with fractional coordinates from -1/2 to 1/2.
         lattice: (3, 3) cell vectors as rows, A.
         most: (3,) largest number of cells along each axis by which an image can be away.
+        diagonal: longest diagonal of the cell, A.
     """
     shifts = np.empty(((2 * most[0] + 1) * (2 * most[1] + 1) * (2 * most[2] + 1), 3))
-    farthest = cutoff + 0.5 * _longest_diagonal(lattice)
+    farthest = cutoff + 0.5 * diagonal
     n_shifts = 0
     for a in range(-most[0], most[0] + 1):
         for b in range(-most[1], most[1] + 1):
@@ -224,19 +225,11 @@ def image_distances(vectors, lattice, most, cutoff):
 
 
 @_compiled
-def _longest_diagonal(lattice):
-    longest = 0.0
-    for b in (-1, 1):
-        for c in (-1, 1):
-            diagonal = lattice[0] + b * lattice[1] + c * lattice[2]
-            longest = max(longest, math.sqrt(np.sum(diagonal * diagonal)))
-    return longest
-
-
-@_compiled
 def _resized(array, size):
     larger = np.empty(size, dtype=array.dtype)
-    larger[: len(array)] = array
+    # An assignment of slices would take a second to compile.
+    for n in range(len(array)):
+        larger[n] = array[n]
     return larger
 
 
@@ -309,11 +302,11 @@ def sum_gaussians(mesh, u_sums, stretch, step, k, size, reach, scale):
 
     Args:
         mesh: (M, V) weights; the first MARGIN points lie below 0.
-        u_sums: (V,) variance of the Gaussians of each sum where stretch is 1; equal ones together.
+        u_sums: (V,) variance of the Gaussians of each sum where stretch is 1, rising.
         stretch: (M,) variance at each mesh point over u_sums.
         step: of the mesh.
         size: number of samples.
-        reach: standard deviations that a Gaussian reaches.
+        reach: how far a Gaussian reaches over the square root of u_sum.
         scale: integral of each Gaussian.
 
     Returns:
@@ -330,23 +323,23 @@ def sum_gaussians(mesh, u_sums, stretch, step, k, size, reach, scale):
             stretches[phase, j] = stretch[k * j + shift]
             for row in range(n_rows):
                 weights[row, phase, j] = mesh[k * j + shift, row]
-    widest = math.sqrt(stretch.max())
-    pad = math.ceil(reach * math.sqrt(u_sums.max()) * widest / (k * step))
+    pad = math.ceil(reach * math.sqrt(u_sums[n_rows - 1]) / (k * step))
     total = np.zeros((n_rows, n_places + 2 * pad))
     stop = 0
     while stop < n_rows:
         start = stop
         while stop < n_rows and u_sums[stop] == u_sums[start]:
             stop += 1
-        n_steps = math.ceil(reach * math.sqrt(u_sums[start]) * widest / (k * step))
-        variance = u_sums[start] * stretches
-        _add_gaussians(weights[start:stop], variance, step, n_steps, scale, pad, total[start:stop])
+        u_sum = u_sums[start]
+        n_steps = math.ceil(reach * math.sqrt(u_sum) / (k * step))
+        rows, sums = weights[start:stop], total[start:stop]
+        _add_gaussians(rows, u_sum, stretches, step, n_steps, scale, pad, sums)
     return total[:, pad + margin : pad + margin + size]
 
 
 @_compiled
-def _add_gaussians(weights, variance, step, n_steps, scale, pad, total):
-    """Add Gaussians of variance (k, J) to total (V, pad + J + pad).
+def _add_gaussians(weights, u_sum, stretch, step, n_steps, scale, pad, total):
+    """Add Gaussians of variance u_sum * stretch (k, J) to total (V, pad + J + pad).
 
     The values of a Gaussian at equal steps follow from two ratios: v *= q, q *= c.
     """
@@ -359,14 +352,14 @@ def _add_gaussians(weights, variance, step, n_steps, scale, pad, total):
         # The Gaussian one mesh step from its peak. It hardly differs between neighbours on the
         # mesh, so that a short series does for all but the first phase.
         for j in range(size):
-            x = 0.5 * step * step / variance[phase, j]
+            x = 0.5 * step * step / (u_sum * stretch[phase, j])
             if phase == 0:
                 exponent[j], first_decay[j] = x, math.exp(-x)
             d = x - exponent[j]
             decay[j] = first_decay[j] * (1 - d * (1 - d / 2 * (1 - d / 3 * (1 - d / 4))))
         _power(decay, k * k, whole, scratch)
         for j in range(size):
-            height[j] = scale / math.sqrt(2 * math.pi * variance[phase, j])
+            height[j] = scale / math.sqrt(2 * math.pi * (u_sum * stretch[phase, j]))
             change[j] = whole[j] * whole[j]
         for side in range(2):
             # First the samples at or below the peak, then those above: how many mesh steps away.

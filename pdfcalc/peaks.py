@@ -32,6 +32,7 @@ _PRECISION = 3.33e-6
 """A peak ends where it has fallen to this fraction of its height, as in diffpy.srreal."""
 _REACH = math.sqrt(-2 * math.log(_PRECISION))
 _RESCALE = 1 / math.erf(_REACH / math.sqrt(2))
+_DIAGONALS = np.array([[1, 1, 1], [1, 1, -1], [1, -1, 1], [1, -1, -1]])
 _SAME = 1e8
 """Squared distances, in A^2, are the same if they agree when multiplied by this and rounded."""
 _FINENESS = 0.3
@@ -104,7 +105,8 @@ class Mesh:
         Args:
             grid: with a step that is a multiple of the finest's.
         """
-        weights, u_sums, step = self._weights[:, columns], self._u_sums[columns], self._step
+        weights = np.ascontiguousarray(self._weights[:, columns])
+        u_sums, step = self._u_sums[columns], self._step
         per_step = round(grid.step / step)
         fineness = self._fineness(u_sums[0])
         while per_step % 2 == 0 and 2 * step <= fineness:
@@ -113,7 +115,8 @@ class Mesh:
         # Points too far below the shortest distance to share in it hold nothing.
         lowest = max(self._shortest - STENCIL * step, step)
         stretch = peak_width(np.maximum(distance, lowest), 1.0, self._parameters) ** 2
-        return sum_gaussians(weights, u_sums, stretch, step, per_step, grid.size, _REACH, _RESCALE)
+        reach = _REACH * math.sqrt(stretch.max())
+        return sum_gaussians(weights, u_sums, stretch, step, per_step, grid.size, reach, _RESCALE)
 
     def _fineness(self, u_sum: float) -> float:
         """Step that suffices for a sum of Uiso, A."""
@@ -138,7 +141,8 @@ class Shells:
         wrapped = (vectors - np.rint(vectors)) @ lattice
         heights = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
         most = np.ceil(longest / heights + 0.5).astype(int)
-        self._member, squares = image_distances(wrapped, lattice, most, longest)
+        diagonal = np.linalg.norm(_DIAGONALS @ lattice, axis=1).max()
+        self._member, squares = image_distances(wrapped, lattice, most, longest, diagonal)
         self._group, first = group_keys(np.rint(squares * _SAME).astype(np.int64))
         self.distances = np.sqrt(squares[first])
 
