@@ -35,7 +35,7 @@ _RESCALE = 1 / math.erf(_REACH / math.sqrt(2))
 _DIAGONALS = np.array([[1, 1, 1], [1, 1, -1], [1, -1, 1], [1, -1, -1]])
 _SAME = 1e8
 """Squared distances, in A^2, are the same if they agree when multiplied by this and rounded."""
-_FINENESS = 0.3
+_FINENESS = 0.33
 """Mesh steps in standard deviations of the narrowest peak; eight points interpolate it to 1e-6."""
 _FINENESS_IN_Q = 0.42
 """Mesh step times qmax, beyond which the peaks don't matter, that does as well."""
