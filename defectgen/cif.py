@@ -22,7 +22,8 @@ from defectgen.elements import atomic_volume, debye_uiso, metals
 from defectgen.host import SPACE_GROUPS, Host
 from defectgen.voids import in_order, nearest_neighbour, wrapped
 from pdfcalc import AtomicStructure
-from pdfcalc.cif import Atom, Crystal, Description, describe, expand, read_content, reason
+from pdfcalc.cif import Atom, Crystal, Description, describe, expand, reason
+from pdfcalc.cif_tags import read_content
 
 SYMMETRY_TOLERANCE = 0.01
 """A, how far atoms may be from the positions of the group that spglib finds."""

@@ -1,7 +1,7 @@
 """One crystal as a CIF file describes it: cell, symmetry operations, atoms, displacements.
 
-pymatgen splits the text into tags and values and parses the operations; spglib's tables give the
-operations of a file that only names its group. Nothing here judges what the crystal is.
+`pdfcalc.cif_tags` splits the text, `pdfcalc.cif_symmetry` finds the operations. Nothing here
+judges what the crystal is.
 """
 
 from __future__ import annotations
@@ -9,29 +9,31 @@ from __future__ import annotations
 import math
 import os
 import re
-import stat
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from pdfcalc.cif_symmetry import NUMBER_TAGS, settings_of
+from pdfcalc.cif_tags import (
+    Tags,
+    column,
+    decoded,
+    first_number,
+    number,
+    read_content,
+    structure_block,
+)
 from pdfcalc.structure import AtomicStructure
-
-MAXIMUM_FILE_SIZE = 4 * 2**20
-"""Bytes; elemental crystals take some kilobytes."""
 
 MERGE_TOLERANCE = 0.1
 """A; images of an atom nearer than this are one atom, at their mean position."""
 
 MAXIMUM_IMAGES = 50_000
 """Most atoms times symmetry operations that are expanded."""
-
-MAXIMUM_LINE = 4096
-"""Characters; CIF allows 2048."""
 
 MAXIMUM_COORDINATE = 1e3
 """Fractional; beyond it a number has lost the digits that say where in the cell the atom is."""
@@ -46,10 +48,6 @@ ANISOTROPY = 0.01
 """Part of Uiso by which a tensor must differ from it to be called anisotropic, not rounded."""
 
 _B_TO_U = 1 / (8 * math.pi**2)
-_XYZ_TAGS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
-_HALL_TAGS = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
-_SYMBOL_TAGS = ("_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m")
-_NUMBER_TAGS = ("_space_group_it_number", "_symmetry_int_tables_number")
 _TEMPERATURE_TAGS = (
     "_diffrn_ambient_temperature",
     "_diffrn_ambient_temp",
@@ -57,9 +55,6 @@ _TEMPERATURE_TAGS = (
     "_cell_measurement_temp",
 )
 _PRESSURE_TAGS = ("_diffrn_ambient_pressure", "_cell_measurement_pressure")
-
-Tags = Mapping[str, "str | list[str]"]
-"""Tags in lower case, and their values; those of a loop are lists."""
 
 
 @dataclass(frozen=True)
@@ -153,22 +148,6 @@ def warn_of_anisotropy(source: str, atoms: list[str]) -> None:
         )
 
 
-def read_content(path: Path) -> bytes:
-    """The bytes of a file of sensible size.
-
-    Raises:
-        OSError, ValueError: it cannot be read, or is not such a file.
-    """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("not a regular file")
-    if status.st_size > MAXIMUM_FILE_SIZE:
-        raise ValueError(
-            f"{status.st_size / 2**20:.0f} MB, more than {MAXIMUM_FILE_SIZE / 2**20:.0f} MB"
-        )
-    return path.read_bytes()
-
-
 def reason(error: Exception) -> str:
     """What an error met in reading a file says to its user."""
     if isinstance(error, OSError):
@@ -184,17 +163,17 @@ def describe(content: bytes) -> Description:
     Raises:
         ValueError: with the reason why the file describes no single crystal.
     """
-    text, notes = _decoded(content)
-    tags = _structure_block(text)
+    text, notes = decoded(content)
+    tags = structure_block(text)
     lattice = _lattice(tags)
     atoms, atom_notes = _atoms(tags, lattice)
-    settings, setting_notes = _settings(tags)
-    pressure = _first_number(tags, _PRESSURE_TAGS)
-    temperature = _first_number(tags, _TEMPERATURE_TAGS)
+    settings, setting_notes = settings_of(tags)
+    pressure = first_number(tags, _PRESSURE_TAGS)
+    temperature = first_number(tags, _TEMPERATURE_TAGS)
     if temperature is not None and not 0 < temperature <= MAXIMUM_TEMPERATURE:
         notes.append(f"temperature of {temperature:g} K ignored")
         temperature = None
-    declared = _first_number(tags, _NUMBER_TAGS)
+    declared = first_number(tags, NUMBER_TAGS)
     return Description(
         lattice=lattice,
         atoms=atoms,
@@ -260,61 +239,12 @@ def _merged(lattice: np.ndarray, images: np.ndarray) -> np.ndarray:
     return np.array(distinct)
 
 
-def number(value: str | None) -> float | None:
-    """A CIF number, with or without a standard uncertainty; None for anything else."""
-    match = re.fullmatch(r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)(?:\(\d*\))?", (value or "").strip())
-    try:
-        result = float(match[1]) if match else math.nan
-    except ValueError:
-        return None
-    return result if math.isfinite(result) else None
-
-
-def _decoded(content: bytes) -> tuple[str, list[str]]:
-    if not content.strip():
-        raise ValueError("the file is empty")
-    if b"\0" in content:
-        raise ValueError("the file is not text")
-    try:
-        text, notes = content.decode("utf-8-sig"), []
-    except UnicodeDecodeError:
-        text, notes = content.decode("latin-1"), ["text is not UTF-8; read as Latin-1"]
-    # pymatgen's expressions take quadratic time over long lines and runs of blanks.
-    lines = [re.sub(r"[ \t]{2,}", " ", line).rstrip() for line in text.splitlines()]
-    if max(map(len, lines)) > MAXIMUM_LINE:
-        raise ValueError(f"a line of {max(map(len, lines))} characters: not CIF")
-    return "\n".join(line for line in lines if line), notes
-
-
-def _structure_block(text: str) -> Tags:
-    """Tags of the one data block that lists atoms."""
-    from pymatgen.io.cif import CifBlock
-
-    blocks = re.split(r"^[ \t]*data_", text, flags=re.MULTILINE | re.IGNORECASE)[1:]
-    if not blocks:
-        raise ValueError("not a CIF file: it has no data block")
-    listing = [block for block in blocks if "_atom_site_fract_x" in block.lower()]
-    if not listing:
-        raise ValueError("no atoms: the file has no _atom_site_fract_x")
-    if len(listing) > 1:
-        names = ", ".join((block.split() or [""])[0] for block in listing[:3])
-        raise ValueError(
-            f"holds {len(listing)} structures ({names}{', ...' * (len(listing) > 3)}): "
-            "save each as its own file"
-        )
-    try:
-        data = CifBlock.from_str(f"data_{listing[0]}").data
-    except Exception as error:  # pymatgen raises whatever its list operations happen to raise
-        raise ValueError(f"not valid CIF: cut off, or a loop_ has uneven rows ({error})") from error
-    return {tag.lower(): value for tag, value in data.items()}
-
-
 def _atoms(tags: Tags, lattice: np.ndarray) -> tuple[tuple[Atom, ...], list[str]]:
     """The listed atoms, and the type symbols that were not plain elements."""
-    labels = _column(tags, "_atom_site_label") or _column(tags, "_atom_site_type_symbol")
-    types = _column(tags, "_atom_site_type_symbol") or labels
-    occupancies = _column(tags, "_atom_site_occupancy") or ["1"] * len(labels)
-    coordinates = [_column(tags, f"_atom_site_fract_{axis}") for axis in "xyz"]
+    labels = column(tags, "_atom_site_label") or column(tags, "_atom_site_type_symbol")
+    types = column(tags, "_atom_site_type_symbol") or labels
+    occupancies = column(tags, "_atom_site_occupancy") or ["1"] * len(labels)
+    coordinates = [column(tags, f"_atom_site_fract_{axis}") for axis in "xyz"]
     if not labels or {len(c) for c in (types, occupancies, *coordinates)} != {len(labels)}:
         raise ValueError("the list of atoms lacks labels or fractional coordinates")
     if len(labels) > MAXIMUM_IMAGES:
@@ -346,22 +276,12 @@ def _atoms(tags: Tags, lattice: np.ndarray) -> tuple[tuple[Atom, ...], list[str]
     return tuple(atoms), notes + [f"{label} left out: its occupancy is 0" for label in empty]
 
 
-def _column(tags: Tags, tag: str) -> list[str]:
-    value = tags.get(tag.lower(), [])
-    return [value] if isinstance(value, str) else value
-
-
-def _first_number(tags: Tags, names: tuple[str, ...]) -> float | None:
-    values = (number(value) for name in names for value in _column(tags, name)[:1])
-    return next((value for value in values if value is not None), None)
-
-
 def _lattice(tags: Tags) -> np.ndarray:
     from pymatgen.core import Lattice
 
     names = [f"_cell_length_{axis}" for axis in "abc"]
     names += [f"_cell_angle_{name}" for name in ("alpha", "beta", "gamma")]
-    values = [x for name in names if (x := _first_number(tags, (name,))) is not None]
+    values = [x for name in names if (x := first_number(tags, (name,))) is not None]
     lengths, angles = values[:3], values[3:]
     if len(values) != 6:
         raise ValueError("cell lengths or angles are missing or not numbers")
@@ -389,8 +309,8 @@ def _displacements(
 ) -> list[float | None]:
     """Isotropic displacement (A^2) of each atom, from the first usable of U, B and tensors."""
     isotropic = [
-        (_column(tags, "_atom_site_u_iso_or_equiv"), 1.0),
-        (_column(tags, "_atom_site_b_iso_or_equiv"), _B_TO_U),
+        (column(tags, "_atom_site_u_iso_or_equiv"), 1.0),
+        (column(tags, "_atom_site_b_iso_or_equiv"), _B_TO_U),
     ]
     result = []
     for i, label in enumerate(labels):
@@ -419,7 +339,7 @@ def _tensors(tags: Tags, lattice: np.ndarray) -> dict[str, list[np.ndarray]]:
     result = defaultdict(list)
     for kind, scale in (("u", 1.0), ("b", _B_TO_U)):
         names = [f"_atom_site_aniso_{kind}_{ij}" for ij in ("11", "22", "33", "12", "13", "23")]
-        columns = [_column(tags, name) for name in ("_atom_site_aniso_label", *names)]
+        columns = [column(tags, name) for name in ("_atom_site_aniso_label", *names)]
         rows = zip(*columns, strict=True) if all(columns) else ()
         for label, *components in rows:
             values = [number(value) for value in components]
@@ -431,87 +351,9 @@ def _tensors(tags: Tags, lattice: np.ndarray) -> dict[str, list[np.ndarray]]:
 
 
 def _atoms_per_cell(tags: Tags) -> float | None:
-    units = _first_number(tags, ("_cell_formula_units_z",))
-    formula = " ".join(_column(tags, "_chemical_formula_sum")[:1])
+    units = first_number(tags, ("_cell_formula_units_z",))
+    formula = " ".join(column(tags, "_chemical_formula_sum")[:1])
     counts = re.findall(r"[A-Z][a-z]?([\d.]*)", formula)
     if units is None or not counts:
         return None
     return units * sum(number(count) or 1.0 for count in counts)
-
-
-def _settings(tags: Tags) -> tuple[tuple[tuple[np.ndarray, np.ndarray], ...], list[str]]:
-    """Operations of every setting that the file may mean, and what was assumed."""
-    for tag in _XYZ_TAGS:
-        if _column(tags, tag):
-            return (_parsed_operations(_column(tags, tag)),), []
-    for tags_of_kind, find in (
-        (_HALL_TAGS, _halls_of_hall_symbol),
-        (_SYMBOL_TAGS, _halls_of_symbol),
-        (_NUMBER_TAGS, _halls_of_number),
-    ):
-        for tag in tags_of_kind:
-            for value in _column(tags, tag)[:1]:
-                if halls := find(value):
-                    note = f"no symmetry operations; those of space group {value!r} used"
-                    return tuple(_database_operations(hall) for hall in halls), [note]
-    identity = np.eye(3, dtype=int)[None], np.zeros((1, 3))
-    return (identity,), ["no symmetry operations; the atoms listed taken for the whole cell"]
-
-
-def _parsed_operations(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    from pymatgen.core.operations import SymmOp
-
-    affine = []
-    for text in texts:
-        try:
-            matrix = SymmOp.from_xyz_str(text).affine_matrix
-        except Exception as error:
-            raise ValueError(f"symmetry operation {text!r} cannot be read") from error
-        if abs(abs(np.linalg.det(matrix[:3, :3])) - 1) > 1e-6:
-            raise ValueError(f"{text!r} is not a symmetry operation")
-        affine.append(matrix)
-    stack = np.array(affine)
-    return stack[:, :3, :3], stack[:, :3, 3]
-
-
-def _database_operations(hall_number: int) -> tuple[np.ndarray, np.ndarray]:
-    import spglib
-
-    symmetry = spglib.get_symmetry_from_database(hall_number)
-    assert symmetry is not None
-    return symmetry["rotations"], symmetry["translations"]
-
-
-@lru_cache(maxsize=1)
-def _space_group_types() -> tuple:
-    import spglib
-
-    return tuple(spglib.get_spacegroup_type(hall_number) for hall_number in range(1, 531))
-
-
-def _bare(symbol: str) -> str:
-    return re.sub(r"[\s_'\"]", "", symbol).lower()
-
-
-def _halls_of_hall_symbol(symbol: str) -> list[int]:
-    return [t.hall_number for t in _space_group_types() if _bare(t.hall_symbol) == _bare(symbol)]
-
-
-def _halls_of_number(value: str) -> list[int]:
-    return [t.hall_number for t in _space_group_types() if t.number == number(value)]
-
-
-def _halls_of_symbol(symbol: str) -> list[int]:
-    """Settings of a Hermann-Mauguin symbol; ICSD ends it with S, Z, H or R for the setting."""
-    parts = re.split(r"\s*:\s*|\s+(?=(?:[SZ]|HR?|RS?)$)", symbol.strip(), flags=re.IGNORECASE)
-    bare, choice = _bare(parts[0]), parts[-1].upper() if len(parts) > 1 else ""
-    choice = {"S": "1", "Z": "2", "HR": "H", "RS": "R"}.get(choice, choice)
-    found = [
-        t
-        for t in _space_group_types()
-        # Cubic symbols were written without the bar over 3 before 1992.
-        if bare in (_bare(t.international_short), _bare(t.international_full))
-        or (t.number >= 195 and bare == _bare(t.international_short).replace("-3", "3"))
-    ]
-    chosen = [t for t in found if t.choice.upper() == choice] if choice else found
-    return [t.hall_number for t in chosen or found]
