@@ -187,6 +187,18 @@ def spread(distances, weights, step, mesh):
 
 
 @_compiled
+def mesh_shares(distances, step):
+    """(K,) first mesh point and (K, STENCIL) shares over distance, as `spread` adds them."""
+    first, shares = np.empty(len(distances), np.int64), np.empty((len(distances), STENCIL))
+    for k in range(len(distances)):
+        position = distances[k] / step
+        below = int(position)
+        first[k] = MARGIN + below - _BELOW
+        _share(position - below, 1 / distances[k], shares[k])
+    return first, shares
+
+
+@_compiled
 def image_distances(vectors, lattice, most, cutoff, diagonal):
     """Index of the vector and squared length of each image of vectors (C, 3) within the cutoff.
 

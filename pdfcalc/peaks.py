@@ -63,6 +63,11 @@ def peak_width(
     return np.sqrt(np.asarray(u_sum) * stretch)
 
 
+def peak_height(width: npt.ArrayLike) -> np.ndarray:
+    """Height in 1/A of peaks that are cut where they end and rescaled, as diffpy.srreal does it."""
+    return _RESCALE / (math.sqrt(2 * math.pi) * np.asarray(width))
+
+
 def longest_distance(grid: Grid, u_sum: float, parameters: PDFParameters) -> float:
     """The distance in A from which on a peak leaves nothing on the grid."""
     edge = grid.step * (grid.size - 1)
@@ -71,6 +76,14 @@ def longest_distance(grid: Grid, u_sum: float, parameters: PDFParameters) -> flo
     for _ in range(2):
         reach = _REACH * math.sqrt(u_sum * (1 + (parameters.qbroad * (edge + reach)) ** 2))
     return edge + reach
+
+
+def mesh_fineness(shortest: float, u_sum: float, parameters: PDFParameters) -> float:
+    """Step in A of a mesh that suffices for peaks from the shortest distance on."""
+    fineness = _FINENESS * float(peak_width(shortest, u_sum, parameters))
+    if parameters.qmax is not None:
+        fineness = max(fineness, _FINENESS_IN_Q / parameters.qmax)
+    return fineness
 
 
 class Mesh:
@@ -119,11 +132,7 @@ class Mesh:
         return sum_gaussians(weights, u_sums, stretch, step, per_step, grid.size, reach, _RESCALE)
 
     def _fineness(self, u_sum: float) -> float:
-        """Step that suffices for a sum of Uiso, A."""
-        fineness = _FINENESS * float(peak_width(self._shortest, u_sum, self._parameters))
-        if self._parameters.qmax is not None:
-            fineness = max(fineness, _FINENESS_IN_Q / self._parameters.qmax)
-        return fineness
+        return mesh_fineness(self._shortest, u_sum, self._parameters)
 
 
 class Shells:
@@ -149,3 +158,8 @@ class Shells:
     def sum(self, weights: np.ndarray) -> np.ndarray:
         """(K, V) sums of the weights (C, V) of the vectors over the images at each distance."""
         return sum_groups(self._group, self._member, weights, len(self.distances))
+
+    @property
+    def images(self) -> tuple[np.ndarray, np.ndarray]:
+        """(E,) index of the vector and (E,) distance of each image, A."""
+        return self._member, self.distances[self._group]
