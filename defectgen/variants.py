@@ -43,8 +43,8 @@ class HostSupercell:
 
     def __init__(self, host: Host, settings: DefectSettings) -> None:
         self.host, self.settings = host, settings
-        self._orbits = interstitial_sites(host)
-        frac = np.concatenate([np.array(host.frac), *(orbit.frac for orbit in self._orbits)])
+        self.orbits = interstitial_sites(host)
+        frac = np.concatenate([np.array(host.frac), *(orbit.frac for orbit in self.orbits)])
         repeats = np.array(settings.supercell, dtype=np.int64)
         sites = Sites(frac, repeats, host.lattice * repeats[:, None])
         self.crystal = LatticeCrystal(sites, len(host.frac), host.element, host.uiso)
@@ -93,7 +93,13 @@ class HostSupercell:
             [self.host.uiso] * n_kept + [variant.change.uiso] * n_added,
         )
 
-    def _draw_count(self, rng: np.random.Generator) -> int:
+    @cached_property
+    def count_range(self) -> tuple[int, int]:
+        """Fewest and most defects whose fraction of the host's atoms is in the settings' range.
+
+        Raises:
+            ValueError: there is no such number.
+        """
         low, high = self.settings.fraction
         fewest = int(np.ceil(low * self.n_atoms - 1e-9))
         most = int(np.floor(high * self.n_atoms + 1e-9))
@@ -102,8 +108,12 @@ class HostSupercell:
                 f"{self.host.id}: no number of its {self.n_atoms} atoms is {low:g} to {high:g} of "
                 "them; take a larger supercell or a wider fraction"
             )
+        return fewest, most
+
+    def _draw_count(self, rng: np.random.Generator) -> int:
+        low, high = self.settings.fraction
         fraction = low + (high - low) * rng.random()
-        return int(np.clip(round(fraction * self.n_atoms), fewest, most))
+        return int(np.clip(round(fraction * self.n_atoms), *self.count_range))
 
     def _draw_impurity(self, rng: np.random.Generator) -> str:
         choices = [e for e in self.settings.impurities if e != self.host.element]
@@ -117,27 +127,34 @@ class HostSupercell:
 
         Other kinds of site are tried in a random order where the first has no room.
         """
-        for orbit in rng.permutation(len(self._orbits)):
+        for orbit in rng.permutation(len(self.orbits)):
             places = self._interstitial_places[orbit]
             shuffled = places[rng.permutation(len(places.site))]
-            chosen = self.crystal.sites.first_apart(shuffled, self._too_near, count)
+            chosen = self.crystal.sites.first_apart(shuffled, self.too_near, count)
             if len(chosen.site) == count:
                 return chosen
         raise ValueError(
-            f"{self.host.id}: no room for {count} interstitials at least {self._least:.2f} A "
-            "apart; lower the fraction or the separation"
+            f"{self.host.id}: no room for {count} interstitials at least "
+            f"{self.least_separation:.2f} A apart; lower the fraction or the separation"
         )
 
     @cached_property
-    def _least(self) -> float:
+    def least_separation(self) -> float:
         """Least distance of two interstitials, A."""
         nearest = nearest_neighbour(self.host.lattice, np.array(self.host.frac))
         return self.settings.separation * nearest
 
     @cached_property
-    def _too_near(self) -> np.ndarray:
+    def shortest_pair(self) -> float:
+        """No two atoms of any variant are closer, A."""
+        sites = self.crystal.sites
+        with_host = sites.shortest[np.unique(sites.class_of[:, : len(self.host.frac)])].min()
+        return float(min(with_host, self.least_separation * (1 - 1e-9)))
+
+    @cached_property
+    def too_near(self) -> np.ndarray:
         """(C,) whether a displacement of each class is too short for two interstitials."""
-        return self.crystal.sites.shortest < self._least * (1 - 1e-9)
+        return self.crystal.sites.shortest < self.least_separation * (1 - 1e-9)
 
     @cached_property
     def _host_places(self) -> Occupied:
@@ -147,7 +164,7 @@ class HostSupercell:
     @cached_property
     def _interstitial_places(self) -> list[Occupied]:
         """Every copy of each kind of interstitial site in the supercell."""
-        starts = np.cumsum([len(self.host.frac), *(len(orbit.frac) for orbit in self._orbits)])
+        starts = np.cumsum([len(self.host.frac), *(len(orbit.frac) for orbit in self.orbits)])
         return [self._copies(*ends) for ends in pairwise(starts.tolist())]
 
     def _copies(self, start: int, stop: int) -> Occupied:

@@ -1,0 +1,379 @@
+"""Random defects drawn on a GPU, for many hosts at once.
+
+`defectgen.variants` describes the draws; these follow the same distribution. What differs:
+
+- The random numbers of a row are the words of a counter-based generator (splitmix64: Steele, Lea
+  and Flood, OOPSLA 2014, DOI 10.1145/2660193.2660195) started from the row's own seed. Rows are
+  independent of each other: the same seed gives the same defects in any batch and on any device.
+- Places are drawn one after the other, in all rows at once: each time the place with the lowest
+  random key, after which it and the places too near it are no longer there. That is the order of
+  a shuffled list of places, without the list.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from defectgen.elements import atomic_number, debye_uiso
+from defectgen.settings import IMPURITY_KINDS, INTERSTITIAL_KINDS, KINDS
+from defectgen.variants import HostSupercell, Variant
+from pdfcalc.displacements import Occupied
+from pdfcalc.lattice import Change
+from pdfcalc.torch_device import memory_budget
+
+_TAKEN = torch.iinfo(torch.int32).max
+"""Key of a place that can't be drawn."""
+_INCREMENT, _FIRST, _SECOND = (
+    word - (1 << 64) for word in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+_FRACTION, _IMPURITY, _ORBITS = -1, -2, -64
+"""Counters of random words; those of places are their numbers, those of orbits follow the last."""
+_LABELS_WITH = {
+    "impurity": [1 + KINDS.index(kind) for kind in IMPURITY_KINDS],
+    "interstitial": [1 + KINDS.index(kind) for kind in INTERSTITIAL_KINDS],
+}
+_BYTES_PER_PLACE = 64
+"""Memory that the random keys of a place take while they are made."""
+_VACANCY, _SUBSTITUTION = 1 + KINDS.index("vacancy"), 1 + KINDS.index("substitution")
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Defective states of hosts, one a row; D is the most defects of any host.
+
+    Args:
+        host: (B,) index of the host, in CPU memory.
+        n_used: (B,) most defects that such a host can have, in CPU memory.
+        label: (B,) 0 for the pristine host, else 1 + the kind's place in `KINDS`.
+        count: (B,) number of defects.
+        concentration: (B,) number of defects as a fraction of the host's atoms.
+        impurity: (B,) index of the foreign element in the settings' list, -1 where there is none.
+        atomic_number: (B,) of the foreign element, 0 where there is none.
+        uiso: (B,) of the atoms that come, A^2.
+        place: (B, D) site * cells + cell of each defect.
+        gone: (B, D) 1 where a host atom is taken away, else 0.
+        come: (B, D) 1 where an atom is put, else 0.
+    """
+
+    host: np.ndarray
+    n_used: np.ndarray
+    label: Tensor
+    count: Tensor
+    concentration: Tensor
+    impurity: Tensor
+    atomic_number: Tensor
+    uiso: Tensor
+    place: Tensor
+    gone: Tensor
+    come: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Host, label, number of defects and seed of rows, all on the device."""
+
+    host: Tensor
+    label: Tensor
+    count: Tensor
+    seeds: Tensor
+
+    def part(self, chosen: Tensor) -> _Rows:
+        return _Rows(self.host[chosen], self.label[chosen], self.count[chosen], self.seeds[chosen])
+
+
+class DefectDraws:
+    """Hosts prepared for any number of draws.
+
+    Args:
+        supercells: of one `DefectSettings`.
+        memory: bytes to take at once; None for what suits the device.
+
+    Raises:
+        ValueError: no number of defects of a host gives a fraction in the range.
+    """
+
+    def __init__(
+        self,
+        supercells: Sequence[HostSupercell],
+        device: torch.device | str = "cpu",
+        memory: int | None = None,
+    ) -> None:
+        self.device, self._memory = torch.device(device), memory
+        self._supercells = list(supercells)
+        hosts = [supercell.host for supercell in supercells]
+        self._settings = supercells[0].settings
+        self._low, self._high = self._settings.fraction
+        ranges = np.array([supercell.count_range for supercell in supercells])
+        self._most = ranges[:, 1]
+        self._fewest, self._largest = self._tensor(ranges.T)
+        self._n_atoms = self._tensor([supercell.n_atoms for supercell in supercells])
+        self._n_cells = int(np.prod(self._settings.supercell))
+        elements = list(self._settings.impurities)
+        own = [elements.index(h.element) if h.element in elements else -1 for h in hosts]
+        self._own, self._n_elements = self._tensor(own), len(elements)
+        self._atomic_numbers = self._tensor([*map(atomic_number, elements), 0])
+        # Behind the impurities' displacements comes that of the host's own atoms.
+        self.uiso = self._tensor(
+            [
+                [*(debye_uiso(e, host.temperature or 300.0) for e in elements), host.uiso]
+                for host in hosts
+            ]
+        )
+        bounds, neighbours = zip(*map(_sublattices, supercells), strict=True)
+        self._n_orbits = self._tensor([len(ends) - 2 for ends in bounds])
+        self._bounds = self._tensor(_padded(bounds)) * self._n_cells
+        self._roomy = np.array(
+            [
+                _has_room(ends, near, most, self._n_cells)
+                for ends, near, most in zip(bounds, neighbours, ranges[:, 1], strict=True)
+            ]
+        )
+        self._n_places = np.array([ends[-1] for ends in bounds]) * self._n_cells
+        self._taken_with, self._table_row = self._tables(neighbours)
+
+    def _tables(self, neighbours: Sequence[np.ndarray]) -> tuple[dict[int, Tensor], Tensor]:
+        """Tables (U, P, K) by P, the number of places, and the row in them of each host.
+
+        A table has the places taken with each place: itself and those too near. P fills up.
+        """
+        rows, tables = [], defaultdict[int, dict[bytes, np.ndarray]](dict)
+        for n_places, near in zip(self._n_places.tolist(), neighbours, strict=True):
+            same_size = tables[n_places]
+            if near.tobytes() not in same_size:
+                same_size[near.tobytes()] = _taken_with(
+                    near, n_places // self._n_cells, self._settings.supercell
+                )
+            rows.append(list(same_size).index(near.tobytes()))
+        stacked = {}
+        for n_places, different in tables.items():
+            most = max(table.shape[1] for table in different.values())
+            stacked[n_places] = self._tensor(
+                [
+                    np.pad(table, ((0, 0), (0, most - table.shape[1])), constant_values=n_places)
+                    for table in different.values()
+                ]
+            )
+        return stacked, self._tensor(rows)
+
+    def _tensor(self, values: object) -> Tensor:
+        return torch.as_tensor(np.asarray(values), device=self.device)
+
+    def draw(self, host: np.ndarray, label: Tensor, seeds: Tensor) -> Draws:
+        """Draw the defects of B rows.
+
+        Args:
+            host: (B,) index of each row's host, in CPU memory.
+            label: (B,) kind of defect, as in `Draws`.
+            seeds: (B,) int64 seed of each row; any numbers.
+
+        Raises:
+            ValueError: a host has no room for so many interstitials. Only where its room is not
+            certain beforehand is that looked for, which waits for the device.
+        """
+        hosts = torch.from_numpy(host).to(self.device)
+        n_atoms = self._n_atoms[hosts]
+        fraction = self._low + (self._high - self._low) * _uniform(seeds, _FRACTION)
+        count = torch.round(fraction * n_atoms).long()
+        count = torch.minimum(torch.maximum(count, self._fewest[hosts]), self._largest[hosts])
+        rows = _Rows(hosts, label, count * (label > 0), seeds)
+        impurity = self._draw_impurity(rows)
+        place = self._draw_places(host, rows)
+        used = torch.arange(place.shape[1], device=self.device) < rows.count[:, None]
+        is_gone = used & _is_one_of(label, [_VACANCY, _SUBSTITUTION])[:, None]
+        return Draws(
+            host,
+            self._most[host],
+            label,
+            rows.count,
+            (rows.count / n_atoms).float(),
+            impurity,
+            self._atomic_numbers[impurity],
+            self.uiso[hosts, impurity].float(),
+            place * used,
+            is_gone.float(),
+            (used & (label != _VACANCY)[:, None]).float(),
+        )
+
+    def variant(self, draws: Draws, row: int) -> Variant:
+        """A row of draws as `HostSupercell.variant` gives it, for its atoms or its storage."""
+        supercell = self._supercells[draws.host[row]]
+        impurity = int(draws.impurity[row])
+        element = self._settings.impurities[impurity] if impurity >= 0 else None
+
+        def occupied(changed: Tensor) -> Occupied:
+            places = draws.place[row][changed[row] > 0].cpu().numpy()
+            cell = np.unravel_index(places % self._n_cells, self._settings.supercell)
+            return Occupied(places // self._n_cells, np.stack(cell, axis=1))
+
+        change = Change(
+            occupied(draws.gone),
+            occupied(draws.come),
+            element or supercell.host.element,
+            float(draws.uiso[row]),
+        )
+        concentration = int(draws.count[row]) / supercell.n_atoms
+        return Variant(int(draws.label[row]), concentration, element, change)
+
+    def _draw_impurity(self, rows: _Rows) -> Tensor:
+        own = self._own[rows.host]
+        n_choices = self._n_elements - (own >= 0).long()
+        chosen = (_uniform(rows.seeds, _IMPURITY) * n_choices).long()
+        chosen = chosen + ((own >= 0) & (chosen >= own))
+        return torch.where(_is_one_of(rows.label, _LABELS_WITH["impurity"]), chosen, -1)
+
+    def _draw_places(self, host: np.ndarray, rows: _Rows) -> Tensor:
+        """(B, D) places of the defects; what lies behind a row's count has no meaning."""
+        place = torch.zeros((len(host), self._most.max()), dtype=torch.int64, device=self.device)
+        for together in self._batches(host):
+            hosts = host[together]
+            roomy = bool(self._roomy[hosts].all())
+            chosen = torch.from_numpy(together).to(self.device)
+            most = int(self._most[hosts].max())
+            part = rows.part(chosen)
+            n_places = int(self._n_places[hosts[0]])
+            place[chosen, :most], missing = self._draw_apart(n_places, most, roomy, part)
+            if not roomy and bool(missing.any()):
+                self._refuse(hosts[missing.cpu().numpy()][0])
+        return place
+
+    def _batches(self, host: np.ndarray) -> Iterator[np.ndarray]:
+        """Rows to draw together: of hosts with as many places, so that all look through their own.
+
+        No more than the device has memory for.
+        """
+        budget = self._memory or memory_budget(self.device)
+        for n_places in np.unique(self._n_places[host]).tolist():
+            rows = np.flatnonzero(self._n_places[host] == n_places)
+            at_once = max(1, budget // (_BYTES_PER_PLACE * n_places))
+            for start in range(0, len(rows), at_once):
+                yield rows[start : start + at_once]
+
+    def _draw_apart(
+        self, n_places: int, most: int, roomy: bool, rows: _Rows
+    ) -> tuple[Tensor, Tensor]:
+        """(b, most) places, and whether (b,) there was no room for all of them."""
+        orbits = torch.arange(self._bounds.shape[1] - 2, device=self.device)
+        orbit_keys = _words(rows.seeds, orbits + _ORBITS)
+        absent = orbits >= self._n_orbits[rows.host, None]
+        order = orbit_keys.masked_fill(absent, torch.iinfo(torch.int64).max).argsort(dim=1)
+        is_interstitial = _is_one_of(rows.label, _LABELS_WITH["interstitial"])
+        place = torch.zeros((len(order), most), dtype=torch.int64, device=self.device)
+        missing = torch.ones_like(is_interstitial)
+        # Where each orbit has room, the first in the order is the only one to be tried.
+        for attempt in range(1 if roomy else len(orbits)):
+            sublattice = torch.where(is_interstitial, 1 + order[:, attempt], 0)
+            counters = torch.arange(n_places, device=self.device) + attempt * n_places
+            keys = (_words(rows.seeds, counters) >> 33).int()
+            found, all_there = self._draw_on(sublattice, most, rows, keys)
+            place = torch.where(missing[:, None], found, place)
+            missing &= ~all_there
+        return place, missing
+
+    def _draw_on(
+        self, sublattice: Tensor, most: int, rows: _Rows, keys: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(b, most) places on each row's sublattice by rising key (b, P), and whether all exist."""
+        n_places = keys.shape[1]
+        places = torch.arange(n_places, device=self.device)
+        start, stop = (self._bounds[rows.host, sublattice + end, None] for end in (0, 1))
+        keys.masked_fill_((places < start) | (places >= stop), _TAKEN)
+        # An extra column takes what fills up the table.
+        keys = torch.cat([keys, torch.full_like(keys[:, :1], _TAKEN)], dim=1)
+        taken_with, row = self._taken_with[n_places], self._table_row[rows.host]
+        found, found_keys = [], []
+        for _ in range(most):
+            chosen = keys.argmin(dim=1, keepdim=True)
+            found.append(chosen)
+            found_keys.append(keys.gather(1, chosen))
+            keys.scatter_(1, taken_with[row, chosen[:, 0]], _TAKEN)
+        wanted = torch.arange(most, device=self.device) < rows.count[:, None]
+        is_there = torch.cat(found_keys, dim=1) < _TAKEN
+        return torch.cat(found, dim=1), (is_there | ~wanted).all(dim=1)
+
+    def _refuse(self, host: int) -> None:
+        raise ValueError(
+            f"{self._supercells[host].host.id}: no room for so many interstitials; lower the "
+            "fraction or the separation"
+        )
+
+
+def random_seeds(n_rows: int, generator: torch.Generator) -> Tensor:
+    """(n_rows,) seeds of rows, on the generator's device."""
+    ends = torch.iinfo(torch.int64)
+    device = generator.device
+    return torch.randint(ends.min, ends.max, (n_rows,), generator=generator, device=device)
+
+
+def _words(seeds: Tensor, counters: Tensor) -> Tensor:
+    """(B, n) random 63-bit words of rows with seeds (B,), at counters (n,)."""
+    word = seeds[:, None] + (counters + 1) * _INCREMENT
+    # Shifts of int64 repeat the sign bit, which the masks take away.
+    word = (word ^ ((word >> 30) & ((1 << 34) - 1))) * _FIRST
+    word = (word ^ ((word >> 27) & ((1 << 37) - 1))) * _SECOND
+    return (word ^ ((word >> 31) & ((1 << 33) - 1))) & ((1 << 63) - 1)
+
+
+def _uniform(seeds: Tensor, counter: int) -> Tensor:
+    """(B,) float64 in [0, 1)."""
+    words = _words(seeds, torch.full((1,), counter, device=seeds.device))
+    return (words[:, 0] >> 10).double() / (1 << 53)
+
+
+def _is_one_of(label: Tensor, labels: list[int]) -> Tensor:
+    chosen = torch.zeros_like(label, dtype=torch.bool)
+    for one in labels:
+        chosen |= label == one
+    return chosen
+
+
+def _sublattices(supercell: HostSupercell) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the host's own sites and of each orbit's, and what is too near each site.
+
+    The latter (n, 3) are rows of a site, one too near it of its orbit, and the cell that is in.
+    """
+    sites, n_host = supercell.crystal.sites, len(supercell.host.frac)
+    ends = np.cumsum([0, n_host, *(len(orbit.frac) for orbit in supercell.orbits)])
+    orbit = np.searchsorted(ends, np.arange(len(sites.frac)), side="right")
+    too_near = supercell.too_near[sites.class_of] & (orbit[:, None] == orbit)[..., None]
+    too_near[:n_host] = False
+    # A site is not in its own way, however small the supercell.
+    too_near[np.arange(len(orbit)), np.arange(len(orbit)), 0] = False
+    return ends, np.argwhere(too_near)
+
+
+def _taken_with(near: np.ndarray, n_sites: int, repeats: tuple[int, ...]) -> np.ndarray:
+    """(P, K) each place and those too near it; P where there are fewer than K."""
+    site, other, away = near.T
+    rank = np.arange(len(site)) - np.searchsorted(site, site)
+    n_cells = int(np.prod(repeats))
+    cells = np.indices(repeats).reshape(3, -1)
+    taken = np.full((n_sites, n_cells, 2 + rank.max(initial=-1)), n_sites * n_cells)
+    taken[:, :, 0] = np.arange(n_sites * n_cells).reshape(n_sites, n_cells)
+    steps = np.stack(np.unravel_index(away, repeats))
+    cell = np.ravel_multi_index(cells[:, None] + steps[..., None], repeats, mode="wrap")
+    taken[site, :, 1 + rank] = other[:, None] * n_cells + cell
+    return taken.reshape(n_sites * n_cells, -1)
+
+
+def _has_room(ends: np.ndarray, near: np.ndarray, most: int, n_cells: int) -> bool:
+    """Whether each orbit is sure to hold `most` interstitials: each keeps off its neighbours."""
+    n_near = np.bincount(near[:, 0], minlength=ends[-1])
+    return all(
+        (stop - start) * n_cells >= most * (1 + n_near[start:stop].max())
+        for start, stop in pairwise(ends[1:].tolist())
+    )
+
+
+def _padded(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays (n,) in one, with zeros behind the shorter ones."""
+    joined = np.zeros((len(arrays), max(map(len, arrays))), dtype=np.int64)
+    for row, array in zip(joined, arrays, strict=True):
+        row[: len(array)] = array
+    return joined
