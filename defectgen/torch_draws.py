@@ -120,12 +120,13 @@ class DefectDraws:
         self._own, self._n_elements = self._tensor(own), len(elements)
         self._atomic_numbers = self._tensor([*map(atomic_number, elements), 0])
         # Behind the impurities' displacements comes that of the host's own atoms.
-        self.uiso = self._tensor(
-            [
-                [*(debye_uiso(e, host.temperature or 300.0) for e in elements), host.uiso]
-                for host in hosts
-            ]
-        )
+        uiso = [
+            [*(debye_uiso(e, host.temperature or 300.0) for e in elements), host.uiso]
+            for host in hosts
+        ]
+        self.uiso_range = float(np.min(uiso)), float(np.max(uiso))
+        """Lowest and highest Uiso of any atom of any variant, A^2."""
+        self._uiso = self._tensor(uiso)
         bounds, neighbours = zip(*map(_sublattices, supercells), strict=True)
         self._n_orbits = self._tensor([len(ends) - 2 for ends in bounds])
         self._bounds = self._tensor(_padded(bounds)) * self._n_cells
@@ -195,7 +196,7 @@ class DefectDraws:
             (rows.count / n_atoms).float(),
             impurity,
             self._atomic_numbers[impurity],
-            self.uiso[hosts, impurity].float(),
+            self._uiso[hosts, impurity].float(),
             place * used,
             is_gone.float(),
             (used & (label != _VACANCY)[:, None]).float(),

@@ -37,12 +37,12 @@ class VariantStream:
     ) -> None:
         supercells = [HostSupercell(host, defects) for host in hosts]
         self.draws = DefectDraws(supercells, device, memory)
-        uiso = self.draws.uiso
+        low, high = self.draws.uiso_range
         self.lattice = LatticeBatch(
             [supercell.crystal for supercell in supercells],
             pdf.parameters,
             pdf.stored.tolist(),
-            (2 * float(uiso.min()), 2 * float(uiso.max())),
+            (2 * low, 2 * high),
             device,
             min(supercell.shortest_pair for supercell in supercells),
             memory,

@@ -34,3 +34,12 @@ def test_fresh_variants_are_those_of_their_changes(device):
         (expected,) = crystal.pdfs([change], pdf.parameters, pdf.stored.tolist())
         away = np.abs(g[row].cpu().numpy() - expected).max()
         assert away < 1e-4 * np.abs(expected).max()
+
+
+def test_nothing_waits_for_the_device_nor_mixes_devices():
+    """Tensors of device "meta" have no values to read, and mix with no others."""
+    hosts = list({host.space_group: host for host in embedded_library()}.values())
+    stream = VariantStream(hosts, DefectSettings(), PDFSettings(), "meta")
+    g, drawn = stream.sample(np.arange(6), np.arange(6) % 5, torch.Generator())
+    assert (g.shape, g.dtype, g.device.type) == ((6, 300), torch.float32, "meta")
+    assert drawn.place.device.type == "meta"
