@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from defectgen.gpu_draws import random_seeds
 from defectgen.library import embedded_library
 from defectgen.settings import DefectSettings
-from defectgen.torch_draws import random_seeds
 from hpc.description import PDFSettings
 from hpc.streaming import VariantStream
 from pdfcalc import AtomicStructure, calculate_pdf
-from pdfcalc.torch_pairs import PairsBatch, stack
+from pdfcalc.gpu.pairs import PairsBatch, stack
 
 SIZES = {"cuda": (256, 256, 256), "cpu": (6, 5, 2)}
 """Hosts, variants of each, and structures with displaced atoms."""

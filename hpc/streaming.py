@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from defectgen.gpu_draws import DefectDraws, Draws, random_seeds
 from defectgen.host import Host
 from defectgen.settings import DefectSettings
-from defectgen.torch_draws import DefectDraws, Draws, random_seeds
 from defectgen.variants import HostSupercell
 from hpc.description import PDFSettings
+from pdfcalc.gpu.lattice import Changes, LatticeBatch
 from pdfcalc.scattering import scattering_power
-from pdfcalc.torch_lattice import Changes, LatticeBatch
 
 
 class VariantStream:

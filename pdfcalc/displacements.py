@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from pdfcalc.kernels import (
+from pdfcalc.kernels.counts import (
     count_classes,
     first_apart,
     group_keys,

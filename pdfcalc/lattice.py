@@ -14,7 +14,7 @@ from itertools import groupby
 import numpy as np
 
 from pdfcalc.displacements import Occupied, Sites, find_sites
-from pdfcalc.kernels import count_around, count_change
+from pdfcalc.kernels.counts import count_around, count_change
 from pdfcalc.parameters import PDFParameters
 from pdfcalc.peaks import Mesh, Shells, longest_distance, peak_width
 from pdfcalc.response import baseline_response, instrument_response, sampling_strides

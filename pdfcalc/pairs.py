@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pdfcalc.kernels import bin_pairs
+from pdfcalc.kernels.pairs import bin_pairs
 from pdfcalc.parameters import PDFParameters
 from pdfcalc.peaks import Mesh, longest_distance
 from pdfcalc.species import Species, SpeciesPair

@@ -16,11 +16,11 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from pdfcalc.kernels import (
+from pdfcalc.kernels.counts import group_keys
+from pdfcalc.kernels.mesh import (
     MARGIN,
     STENCIL,
     coarsen,
-    group_keys,
     image_distances,
     spread,
     sum_gaussians,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdfcalc import PDFParameters
-from pdfcalc.kernels import group_keys
+from pdfcalc.kernels.counts import group_keys
 from pdfcalc.parameters import Grid
 from pdfcalc.peaks import Mesh, peak_width
 

@@ -10,13 +10,14 @@ from scipy.sparse import coo_matrix
 from torch import Tensor
 
 from pdfcalc.displacements import Sites
-from pdfcalc.kernels import STENCIL, count_around, mesh_shares
+from pdfcalc.gpu.device import full_precision
+from pdfcalc.gpu.response import MeshResponse
+from pdfcalc.kernels.counts import count_around
+from pdfcalc.kernels.mesh import STENCIL, mesh_shares
 from pdfcalc.lattice import LatticeCrystal
 from pdfcalc.parameters import PDFParameters
 from pdfcalc.peaks import Shells
 from pdfcalc.scattering import scattering_power
-from pdfcalc.torch_device import full_precision
-from pdfcalc.torch_response import MeshResponse
 
 
 class Tables:

@@ -12,12 +12,12 @@ from defectgen.settings import DefectSettings
 from defectgen.variants import HostSupercell
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
 from pdfcalc.displacements import Occupied
-from pdfcalc.kernels import mesh_shares
+from pdfcalc.gpu.lattice import LatticeBatch, pdfs
+from pdfcalc.gpu.pairs import PairsBatch, stack
+from pdfcalc.gpu.pairs import pdfs as pairs_pdfs
+from pdfcalc.gpu.response import MeshResponse
+from pdfcalc.kernels.mesh import mesh_shares
 from pdfcalc.lattice import Change
-from pdfcalc.torch_lattice import LatticeBatch, pdfs
-from pdfcalc.torch_pairs import PairsBatch, stack
-from pdfcalc.torch_pairs import pdfs as pairs_pdfs
-from pdfcalc.torch_response import MeshResponse
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu])]

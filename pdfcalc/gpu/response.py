@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdfcalc.kernels import MARGIN, STENCIL
+from pdfcalc.gpu.device import full_precision
+from pdfcalc.kernels.mesh import MARGIN, STENCIL
 from pdfcalc.parameters import PDFParameters
 from pdfcalc.peaks import longest_distance, mesh_fineness, peak_height, peak_width
 from pdfcalc.response import baseline_response, instrument_response, sampling_strides
-from pdfcalc.torch_device import full_precision
 
 _NODES = (4.0, 3.7)
 """So many nodes, and more by this times log(highest / lowest), interpolate exp(-x u) to 1e-6."""

@@ -25,8 +25,8 @@ from defectgen.elements import atomic_number, debye_uiso
 from defectgen.settings import IMPURITY_KINDS, INTERSTITIAL_KINDS, KINDS
 from defectgen.variants import HostSupercell, Variant
 from pdfcalc.displacements import Occupied
+from pdfcalc.gpu.device import memory_budget
 from pdfcalc.lattice import Change
-from pdfcalc.torch_device import memory_budget
 
 _TAKEN = torch.iinfo(torch.int32).max
 """Key of a place that can't be drawn."""

@@ -6,7 +6,7 @@
   both. Pairs of places are counted by class with one lookup each, in a table of classes over
   differences of cells that needs no wrapping.
 - Weights go from classes to the mesh by one matrix a crystal, and from the mesh to G(r) by one
-  matrix for all crystals (`pdfcalc.torch_response`), both products of dense matrices in float32.
+  matrix for all crystals (`pdfcalc.gpu.response`), both products of dense matrices in float32.
 
 A place is a site in a cell, numbered site * cells + cell. Crystals are prepared on the CPU once.
 """
@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdfcalc.gpu.device import memory_budget
+from pdfcalc.gpu.response import MeshResponse
+from pdfcalc.gpu.tables import Tables
 from pdfcalc.lattice import Change, LatticeCrystal
 from pdfcalc.parameters import PDFParameters
 from pdfcalc.scattering import scattering_power
-from pdfcalc.torch_device import memory_budget
-from pdfcalc.torch_response import MeshResponse
-from pdfcalc.torch_tables import Tables
 
 
 @dataclass(frozen=True, eq=False)

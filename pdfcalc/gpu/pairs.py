@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdfcalc.kernels import MARGIN, SAME_PLACE, STENCIL, mesh_shares
+from pdfcalc.gpu.device import full_precision, fused, memory_budget
+from pdfcalc.gpu.response import MeshResponse
+from pdfcalc.kernels import SAME_PLACE
+from pdfcalc.kernels.mesh import MARGIN, STENCIL, mesh_shares
 from pdfcalc.parameters import PDFParameters
 from pdfcalc.species import species_of
 from pdfcalc.structure import AtomicStructure
-from pdfcalc.torch_device import full_precision, fused, memory_budget
-from pdfcalc.torch_response import MeshResponse
 
 _BIN = 0.001
 """Widest bin of distance, A; linear shares over it change peaks by parts in 100,000."""

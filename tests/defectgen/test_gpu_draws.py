@@ -8,9 +8,9 @@ import torch
 from scipy.stats import chi2_contingency, chisquare, ks_2samp, kstest
 
 from defectgen.elements import atomic_number, debye_uiso
+from defectgen.gpu_draws import DefectDraws, random_seeds
 from defectgen.library import embedded_library
 from defectgen.settings import KINDS, DefectSettings
-from defectgen.torch_draws import DefectDraws, random_seeds
 from defectgen.variants import HostSupercell
 
 SMALL = DefectSettings(supercell=(3, 3, 3))

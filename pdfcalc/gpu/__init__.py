@@ -1,0 +1,1 @@
+"""The engines in torch, for many structures at once; `lattice.pdfs` and `pairs.pdfs`."""
