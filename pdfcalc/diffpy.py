@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -26,23 +27,31 @@ def diffpy_pdf(
     Raises:
         ImportError: diffpy.srreal is not installed.
     """
+    calculator = diffpy_calculator(parameters)
+    if pair is not None:
+        calculator.maskAllPairs(False)
+        calculator.setTypeMask(_label(pair[0]), _label(pair[1]), True)
+        calculator.baseline = "zero"
+    _, g = calculator(diffpy_structure(structure))
+    if pair is None:
+        return np.asarray(g)
+    nothing = np.zeros((1, parameters.extended_grid.size))
+    return np.asarray(g) + pdf_from_peaks(nothing, np.array([density]), parameters)[0]
+
+
+def diffpy_calculator(parameters: PDFParameters) -> Any:
+    """The PDFCalculator that computes what our engines do.
+
+    Raises:
+        ImportError: diffpy.srreal is not installed.
+    """
     try:
         from diffpy.srreal.pdfcalculator import PDFCalculator
-        from diffpy.structure import Atom, Lattice, Structure
     except ImportError as error:
         raise ImportError(
             f"engine diffpy needs diffpy.srreal ({error}), which conda-forge has: "
             "create the environment of environment.yml"
         ) from None
-    # PDFCalculator takes a unit cube for the absence of a lattice.
-    lattice = structure.lattice if structure.periodic else np.eye(3)
-    positions = structure.frac @ structure.lattice @ np.linalg.inv(lattice)
-    atoms = [
-        Atom(_label(element), xyz=xyz, Uisoequiv=uiso, occupancy=occupancy)
-        for element, xyz, uiso, occupancy in zip(
-            structure.elements, positions, structure.uiso, structure.occupancy, strict=True
-        )
-    ]
     calculator = PDFCalculator(
         rmin=parameters.rmin,
         rmax=parameters.rmax,
@@ -62,15 +71,23 @@ def diffpy_pdf(
     calculator.setScatteringFactorTableByType("X" if parameters.scattering == "xray" else "N")
     for label, length in dict(parameters.scattering_lengths or ()).items():
         calculator.scatteringfactortable.setCustomAs(_label(label), "Ni", length)
-    if pair is not None:
-        calculator.maskAllPairs(False)
-        calculator.setTypeMask(_label(pair[0]), _label(pair[1]), True)
-        calculator.baseline = "zero"
-    _, g = calculator(Structure(atoms, lattice=Lattice(base=lattice)))
-    if pair is None:
-        return np.asarray(g)
-    nothing = np.zeros((1, parameters.extended_grid.size))
-    return np.asarray(g) + pdf_from_peaks(nothing, np.array([density]), parameters)[0]
+    return calculator
+
+
+def diffpy_structure(structure: AtomicStructure) -> Any:
+    """The atoms as a Structure of diffpy.structure."""
+    from diffpy.structure import Atom, Lattice, Structure
+
+    # PDFCalculator takes a unit cube for the absence of a lattice.
+    lattice = structure.lattice if structure.periodic else np.eye(3)
+    positions = structure.frac @ structure.lattice @ np.linalg.inv(lattice)
+    atoms = [
+        Atom(_label(element), xyz=xyz, Uisoequiv=uiso, occupancy=occupancy)
+        for element, xyz, uiso, occupancy in zip(
+            structure.elements, positions, structure.uiso, structure.occupancy, strict=True
+        )
+    ]
+    return Structure(atoms, lattice=Lattice(base=lattice))
 
 
 def _label(element: str) -> str:
