@@ -1,0 +1,72 @@
+"""The benchmarks run, report all their rows and write their figures; nothing here is about time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PROJECT = Path(__file__).parents[2]
+
+
+def quick_tables(name: str, folder: Path, *options: str) -> list[list[dict[str, Any]]]:
+    """The tables of one script's quick run, after a look at what all of them report."""
+    path = os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--runs", "1", "--json"]
+    done = subprocess.run(
+        [*command, "--out", str(folder), *options],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    found = json.loads(done.stdout)
+    assert found["benchmark"] == name
+    assert found["runs"] == 1
+    assert {"processor", "cores", "load"} <= found["machine"].keys()
+    assert {"Python", "defectpdf", "numpy"} <= found["versions"].keys()
+    assert Path(found["figure"]).read_text().count("<svg") == 1
+    return list(found["tables"].values())
+
+
+def test_lattice(tmp_path):
+    types, variants, atoms, rmax = quick_tables("lattice", tmp_path)
+    assert [row["structure"] for row in types] == ["fcc", "bcc"]
+    assert [row["atoms"] for row in types] == [500, 250]
+    assert [row["variants"] for row in variants] == [1, 13]
+    assert [row["atoms"] for row in atoms] == [108]
+    assert [row["rmax A"] for row in rmax] == [10.0, 15.0]
+    assert all(row["ms/PDF"] > 0 for table in (types, variants, atoms, rmax) for row in table)
+    assert all(10 < row["peak memory MiB"] < 2048 for row in atoms)
+
+
+def test_pairs(tmp_path):
+    crystals, particles, rmax = quick_tables("pairs", tmp_path)
+    assert [row["atoms"] for row in crystals] == [32, 108]
+    assert [row["atoms"] for row in particles] == [30, 60]
+    assert [row["rmax A"] for row in rmax] == [8.0, 10.0]
+    assert all(row["ms/PDF"] > 0 for table in (crystals, particles, rmax) for row in table)
+
+
+def test_comparison(tmp_path):
+    crystals, particles = quick_tables("comparison", tmp_path)
+    engines = [row["engine"] for row in crystals]
+    assert engines[:3] == ["pairs", "lattice", "lattice, 13 together"]
+    assert {row["atoms"] for row in particles} == {60, 120}
+    for row in (*crystals, *particles):
+        assert row["difference"] < 1e-4
+        assert row["ms/PDF"] > 0
+
+
+def test_whole_library(tmp_path):
+    processes, stages = quick_tables("whole_library", tmp_path)
+    assert [row["engine"] for row in processes] == ["serial"]
+    assert processes[0]["peak memory MiB"] > 50
+    assert "PDFs" in [row["stage"] for row in stages]
+    np.testing.assert_allclose(sum(row["share %"] for row in stages), 100)
