@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from pdfcalc.parameters import PDFParameters
 from pdfcalc.structure import AtomicStructure
+
+# Nanoseconds that the engines take for an image of a displacement, if symmetry makes none equal,
+# for the class of a pair, and for a pair by itself: `benchmarks/comparison.py`.
+_IMAGE_TIME, _COUNT_TIME, _PAIR_TIME = 40.0, 3.5, 3.0
 
 
 def calculate_pdf(
@@ -20,8 +26,8 @@ def calculate_pdf(
         structure: an AtomicStructure, or anything that `as_structure` makes one of.
         engine: "lattice" counts pairs by the classes of their displacements and is fast where
             atoms repeat on common sites; "pairs" takes every pair by itself; "diffpy" calls
-            diffpy.srreal where it is installed. All three give the same G(r). None takes "lattice"
-            for atoms that share sites and "pairs" for others.
+            diffpy.srreal where it is installed. All three give the same G(r). None takes the
+            faster of the first two.
         pair: two element labels, to get only what pairs of these elements add to G(r). Such
             partials of all pairs of elements add up to G(r): each is normalised by <b>^2 of the
             whole structure, and has its share of <b>^2 as its share of the baseline, as in PDFgui.
@@ -43,7 +49,7 @@ def calculate_pdf(
     atoms = as_structure(structure)
     engines = {"lattice": lattice_peaks, "pairs": pair_peaks}
     if engine is None:
-        engine = "lattice" if _share_sites(atoms) else "pairs"
+        engine = _faster_engine(atoms, parameters)
     if engine not in (*engines, "diffpy"):
         raise ValueError(f"engine {engine!r} is not one of 'lattice', 'pairs', 'diffpy'")
     n_atoms = atoms.occupancy.sum()
@@ -64,10 +70,14 @@ def calculate_pdf(
     return parameters.r, pdf_from_peaks(peaks[None], np.array([density]), parameters)[0]
 
 
-def _share_sites(structure: AtomicStructure) -> bool:
+def _faster_engine(structure: AtomicStructure, parameters: PDFParameters) -> str:
+    """The engine that takes less time, from the numbers of sites and of pairs within reach."""
     from pdfcalc.displacements import find_sites
 
     if not structure.periodic:
-        return False
+        return "pairs"
+    n_atoms = len(structure.frac)
     sites, _ = find_sites(structure.frac, structure.lattice)
-    return 2 * len(sites.frac) <= len(structure.frac)
+    n_neighbours = n_atoms / structure.volume * 4 / 3 * math.pi * parameters.rmax**3
+    by_displacement = _IMAGE_TIME * len(sites.frac) * n_neighbours + _COUNT_TIME * n_atoms**2
+    return "lattice" if by_displacement < _PAIR_TIME * n_atoms * n_neighbours else "pairs"

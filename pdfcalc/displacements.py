@@ -3,7 +3,7 @@
 Two displacements that an isometry of the supercell's lattice maps onto each other have
 the same set of image distances. Pairs of atoms need only be counted by class, and only one
 member of a class needs its distances. A 5x5x5 fcc supercell with all interstitial sites has
-2,000 sites and some 300 classes.
+2,000 sites and 91 classes.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
+from pdfcalc.calculate import _faster_engine
 from pdfcalc.pairs import pair_peaks
 from pdfcalc.species import species_pairs
 
@@ -197,3 +198,15 @@ def test_memory_of_the_pairs_engine_is_bounded():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(out.stdout) < 400
+
+
+def test_the_engine_taken_is_the_one_that_suits():
+    cells = np.indices((5, 5, 5)).reshape(3, -1).T
+    frac = ((FCC + cells[:, None]) / 5).reshape(-1, 3)[7:]
+    assert _faster_engine(copper(frac, 18.1 * np.eye(3)), PARAMETERS) == "lattice"
+    # Sites of which there are half as many as atoms save nothing.
+    half = np.random.default_rng(0).random((200, 3)) * [1, 1, 0.5]
+    twice = np.concatenate([half, half + [0, 0, 0.5]])
+    assert _faster_engine(copper(twice, 17.0 * np.eye(3)), PARAMETERS) == "pairs"
+    particle = AtomicStructure.finite(frac * 18.1, ["Cu"] * len(frac), [0.006] * len(frac))
+    assert _faster_engine(particle, PARAMETERS) == "pairs"
