@@ -133,11 +133,15 @@ def lattice_isometries(lattice: np.ndarray) -> np.ndarray:
     """
     metric = lattice @ lattice.T
     tolerance = 1e-9 * np.trace(metric)
-    lengths = ((_STEPS @ metric) * _STEPS).sum(axis=1)
-    images = [np.flatnonzero(np.abs(lengths - length) < tolerance) for length in metric.diagonal()]
-    rows = _STEPS[list(itertools.product(*images))]
-    metrics = rows @ metric @ rows.transpose(0, 2, 1)
-    return rows[(np.abs(metrics - metric) < tolerance).all(axis=(1, 2))]
+    products = _STEPS @ metric @ _STEPS.T
+    # Images of each cell vector as long as it is, and among them those with its angles.
+    images = [np.abs(products.diagonal() - metric[i, i]) < tolerance for i in range(3)]
+    a, b, c = (np.flatnonzero(image) for image in images)
+    fit = (np.abs(products[np.ix_(a, b)] - metric[0, 1]) < tolerance)[:, :, None]
+    fit = fit & (np.abs(products[np.ix_(a, c)] - metric[0, 2]) < tolerance)[:, None, :]
+    fit = fit & (np.abs(products[np.ix_(b, c)] - metric[1, 2]) < tolerance)
+    i, j, k = np.nonzero(fit)
+    return _STEPS[np.stack([a[i], b[j], c[k]], axis=1)]
 
 
 @lru_cache(maxsize=16)

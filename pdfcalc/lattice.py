@@ -33,11 +33,11 @@ def lattice_peaks(
     if not structure.periodic:
         raise ValueError("engine 'lattice' takes periodic structures only: use engine='pairs'")
     sites, all_atoms = find_sites(structure.frac, structure.lattice)
-    counts = _WeightedCounts()
-    for pair in pairs:
+    u_sums, column = np.unique([pair.u_sum for pair in pairs], return_inverse=True)
+    weights = np.zeros((len(sites.vectors), len(u_sums)))
+    for pair, place in zip(pairs, column, strict=True):
         count = sites.count(all_atoms[pair.first.atoms], all_atoms[pair.second.atoms])
-        counts.add(0, pair.u_sum, pair.weight * count)
-    u_sums, _, weights = counts.columns()
+        weights[:, place] += pair.weight * count
     used = weights.any(axis=1)
     grid = parameters.extended_grid
     longest = longest_distance(grid, u_sums[-1], parameters)
@@ -98,17 +98,12 @@ class LatticeCrystal:
         n_new = np.array([len(change.added.site) for change in changes])
         n_kept = self.n_atoms - np.array([len(change.removed.site) for change in changes])
         n_atoms = n_kept + n_new
-        scale = n_atoms / (n_kept * power + n_new * new_power) ** 2
-        counts = _WeightedCounts()
-        for row, (change, of_change) in enumerate(zip(changes, self._count(changes), strict=True)):
-            kept, mixed, new = of_change
-            counts.add(row, 2 * self.uiso, scale[row] * power**2 * kept)
-            if n_new[row]:
-                weight = scale[row] * new_power[row]
-                counts.add(row, self.uiso + change.uiso, 2 * power * weight * mixed)
-                counts.add(row, 2 * change.uiso, new_power[row] * weight * new)
         g = np.outer(n_atoms / self.sites.volume, baseline_response(parameters, points))
-        u_sums, rows, weights = counts.columns()
+        scale = n_atoms / (n_kept * power + n_new * new_power) ** 2
+        products = [np.full(len(changes), power**2), 2 * power * new_power, new_power**2]
+        weighted = self._count(changes) * (scale * products).T[:, :, None]
+        new_uiso = np.array([change.uiso for change in changes])
+        u_sums, rows, weights = self._by_width(weighted, new_uiso, n_new > 0)
         used = weights.any(axis=1)
         shortest = self.sites.shortest[used].min()
         widths = peak_width(shortest, u_sums, parameters)
@@ -128,6 +123,27 @@ class LatticeCrystal:
                 g[row] += seen
         return g
 
+    def _by_width(
+        self, weighted: np.ndarray, new_uiso: np.ndarray, has_new: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pairs gathered by the sum of Uiso: sums (K,), rising, variants (K,), weights (C, K).
+
+        Args:
+            weighted: (V, 3, C) as from `_count`.
+            new_uiso: (V,) of the new atoms, A^2.
+            has_new: (V,) whether there are any.
+        """
+        alike = new_uiso == self.uiso
+        kept, mixed, new = weighted.transpose(1, 0, 2)
+        kept = np.where(alike[:, None], kept + mixed + new, kept)
+        others = np.flatnonzero(has_new & ~alike)
+        own, foreign = np.full(len(new_uiso), self.uiso), new_uiso[others]
+        u_sums = np.concatenate([2 * own, own[others] + foreign, 2 * foreign])
+        rows = np.concatenate([np.arange(len(new_uiso)), others, others])
+        weights = np.concatenate([kept, mixed[others], new[others]])
+        order = np.argsort(u_sums, kind="stable")
+        return u_sums[order], rows[order], np.ascontiguousarray(weights[order].T)
+
     def _count(self, changes: Sequence[Change]) -> np.ndarray:
         """(V, 3, C) pairs of host atoms, of host atoms with new ones, and of new ones."""
         class_of, n_classes = self.sites.class_of, len(self.sites.vectors)
@@ -139,21 +155,3 @@ class LatticeCrystal:
             sites = (gone.site, gone.cell, added.site, added.cell)
             count_change(class_of, self.sites.repeats, around, *sites, of_change)
         return counts
-
-
-class _WeightedCounts:
-    """Weights of the displacement classes in several PDFs, by the sum of Uiso of the pairs."""
-
-    def __init__(self) -> None:
-        self._weights: dict[tuple[float, int], np.ndarray] = {}
-
-    def add(self, row: int, u_sum: float, weights: np.ndarray) -> None:
-        """Add weights (C,) of pairs of PDF `row`."""
-        key = u_sum, row
-        self._weights[key] = self._weights[key] + weights if key in self._weights else weights
-
-    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(K,) rising sums of Uiso and the rows of the PDFs, and their weights (C, K)."""
-        keys = sorted(self._weights)
-        u_sums, rows = map(np.array, zip(*keys, strict=True))
-        return u_sums, rows, np.stack([self._weights[key] for key in keys], axis=1)

@@ -141,11 +141,12 @@ def coarsen(mesh):
 
 
 @compiled
-def sum_gaussians(mesh, u_sums, stretch, step, k, size, reach, scale):
+def sum_gaussians(mesh, lowest, u_sums, stretch, step, k, size, reach, scale):
     """Sums of the Gaussians of weights on a mesh, at samples `k` mesh steps apart from 0.
 
     Args:
         mesh: (M, V) weights; the first MARGIN points lie below 0.
+        lowest: the first point that holds a weight.
         u_sums: (V,) variance of the Gaussians of each sum where stretch is 1, rising.
         stretch: (M,) variance at each mesh point over u_sums.
         step: of the mesh.
@@ -158,52 +159,58 @@ def sum_gaussians(mesh, u_sums, stretch, step, k, size, reach, scale):
     """
     n_rows = len(u_sums)
     margin = -(-MARGIN // k)
-    n_places = max(margin + size, margin + (len(mesh) - MARGIN) // k + 1)
+    base = MARGIN - margin * k
+    first = max(0, (lowest - base) // k)
+    n_places = max(margin + size, margin + (len(mesh) - MARGIN) // k + 1) - first
     # The points at each place between two samples side by side.
-    weights, stretches = np.zeros((n_rows, k, n_places)), np.ones((k, n_places))
+    weights = np.zeros((n_rows, k, n_places))
+    exponents = np.empty((k, n_places))
     for phase in range(k):
-        shift = MARGIN - margin * k + phase
-        for j in range(max(0, -(shift // k)), min(n_places, (len(mesh) - 1 - shift) // k + 1)):
-            stretches[phase, j] = stretch[k * j + shift]
-            for row in range(n_rows):
-                weights[row, phase, j] = mesh[k * j + shift, row]
+        for j in range(n_places):
+            m = k * (j + first) + base + phase
+            inside = min(max(m, 0), len(mesh) - 1)
+            exponents[phase, j] = 0.5 * step * step / stretch[inside]
+            if m == inside:
+                height = scale / math.sqrt(2 * math.pi * stretch[m])
+                for row in range(n_rows):
+                    weights[row, phase, j] = mesh[m, row] * height
     pad = math.ceil(reach * math.sqrt(u_sums[n_rows - 1]) / (k * step))
-    total = np.zeros((n_rows, n_places + 2 * pad))
+    total = np.zeros((n_rows, first + n_places + 2 * pad))
     stop = 0
     while stop < n_rows:
         start = stop
         while stop < n_rows and u_sums[stop] == u_sums[start]:
             stop += 1
-        u_sum = u_sums[start]
-        n_steps = math.ceil(reach * math.sqrt(u_sum) / (k * step))
+        n_steps = math.ceil(reach * math.sqrt(u_sums[start]) / (k * step))
         rows, sums = weights[start:stop], total[start:stop]
-        _add_gaussians(rows, u_sum, stretches, step, n_steps, scale, pad, sums)
+        _add_gaussians(rows, u_sums[start], exponents, n_steps, pad + first, sums)
     return total[:, pad + margin : pad + margin + size]
 
 
 @compiled
-def _add_gaussians(weights, u_sum, stretch, step, n_steps, scale, pad, total):
-    """Add Gaussians of variance u_sum * stretch (k, J) to total (V, pad + J + pad).
+def _add_gaussians(weights, u_sum, exponents, n_steps, middle, total):
+    """Add the Gaussians of weights (V, k, J) to total (V, ...), the first at sample `middle`.
 
-    The values of a Gaussian at equal steps follow from two ratios: v *= q, q *= c.
+    One mesh step from its peak a Gaussian is e = exp(-exponents / u_sum) of its height, and after
+    n steps e^(n^2). So its values at samples k mesh steps apart follow from two ratios: v *= q,
+    q *= c.
     """
     n_rows, k, size = weights.shape
     exponent, first_decay, decay = np.empty(size), np.empty(size), np.empty(size)
     whole, part, scratch = np.empty(size), np.empty(size), np.empty(size)
-    height, change = np.empty(size), np.empty(size)
-    value, ratio = np.empty(size), np.empty(size)
+    value, ratio, change = np.empty(size), np.empty(size), np.empty(size)
+    per_u, norm = 1 / u_sum, 1 / math.sqrt(u_sum)
     for phase in range(k):
-        # The Gaussian one mesh step from its peak. It hardly differs between neighbours on the
-        # mesh, so that a short series does for all but the first phase.
+        # e hardly differs between neighbours on the mesh, so that a short series does for all but
+        # the first phase.
         for j in range(size):
-            x = 0.5 * step * step / (u_sum * stretch[phase, j])
+            x = exponents[phase, j] * per_u
             if phase == 0:
                 exponent[j], first_decay[j] = x, math.exp(-x)
             d = x - exponent[j]
             decay[j] = first_decay[j] * (1 - d * (1 - d / 2 * (1 - d / 3 * (1 - d / 4))))
         _power(decay, k * k, whole, scratch)
         for j in range(size):
-            height[j] = scale / math.sqrt(2 * math.pi * (u_sum * stretch[phase, j]))
             change[j] = whole[j] * whole[j]
         for side in range(2):
             # First the samples at or below the peak, then those above: how many mesh steps away.
@@ -212,10 +219,10 @@ def _add_gaussians(weights, u_sum, stretch, step, n_steps, scale, pad, total):
             _power(part, away, value, scratch)
             _power(part, 2 * k, ratio, scratch)
             for j in range(size):
-                value[j] *= height[j]
+                value[j] *= norm
                 ratio[j] *= whole[j]
             for t in range(n_steps):
-                start = pad - t if side == 0 else pad + 1 + t
+                start = middle - t if side == 0 else middle + 1 + t
                 for row in range(n_rows):
                     here, weight = total[row, start : start + size], weights[row, phase]
                     for j in range(size):

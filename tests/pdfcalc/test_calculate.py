@@ -201,12 +201,13 @@ def test_memory_of_the_pairs_engine_is_bounded():
 
 
 def test_the_engine_taken_is_the_one_that_suits():
+    far = PDFParameters(rmax=30.0, qmax=23.6)
     cells = np.indices((5, 5, 5)).reshape(3, -1).T
     frac = ((FCC + cells[:, None]) / 5).reshape(-1, 3)[7:]
-    assert _faster_engine(copper(frac, 18.1 * np.eye(3)), PARAMETERS) == "lattice"
+    assert _faster_engine(copper(frac, 18.1 * np.eye(3)), far) == "lattice"
     # Sites of which there are half as many as atoms save nothing.
     half = np.random.default_rng(0).random((200, 3)) * [1, 1, 0.5]
-    twice = np.concatenate([half, half + [0, 0, 0.5]])
-    assert _faster_engine(copper(twice, 17.0 * np.eye(3)), PARAMETERS) == "pairs"
+    twice = np.concatenate([half, half + np.array([0, 0, 0.5])])
+    assert _faster_engine(copper(twice, 17.0 * np.eye(3)), far) == "pairs"
     particle = AtomicStructure.finite(frac * 18.1, ["Cu"] * len(frac), [0.006] * len(frac))
-    assert _faster_engine(particle, PARAMETERS) == "pairs"
+    assert _faster_engine(particle, far) == "pairs"
