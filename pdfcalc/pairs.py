@@ -46,8 +46,6 @@ def pair_peaks(
     for node in range(len(_NODES)):
         points[node : node + moments.shape[1]] += shares[:, :, node].T
     used = np.flatnonzero(points.any(axis=1))
-    if len(used) == 0:
-        return np.zeros(grid.size)
     mesh = Mesh((used - 1) * _BIN, points[used], u_sums, grid.step, parameters)
     return mesh.peaks(slice(None), grid).sum(axis=0)
 

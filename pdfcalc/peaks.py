@@ -91,7 +91,7 @@ class Mesh:
     """Weights of pair distances on a regular mesh, of which peaks are summed on grids.
 
     Args:
-        distances: (K,) pair distances, A; at least one.
+        distances: (K,) pair distances, A.
         weights: (K, V) their weights in each of V sums.
         u_sums: (V,) rising sum of the two atoms' Uiso in each sum, A^2.
         step: of the finest of the grids, A.
@@ -105,9 +105,12 @@ class Mesh:
         step: float,
         parameters: PDFParameters,
     ) -> None:
-        self._parameters, self._u_sums, self._shortest = parameters, u_sums, distances.min()
+        self._parameters, self._u_sums = parameters, u_sums
+        # Without any distance the mesh is short and empty.
+        longest = distances.max(initial=1.0)
+        self._shortest = distances.min(initial=longest)
         self._step = step / math.ceil(step / self._fineness(u_sums[0]))
-        size = math.ceil(distances.max() / self._step) + 2 * MARGIN
+        size = math.ceil(longest / self._step) + 2 * MARGIN
         self._weights = np.zeros((size, len(u_sums)))
         spread(distances, weights, self._step, self._weights)
 

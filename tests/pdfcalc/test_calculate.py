@@ -110,6 +110,17 @@ def test_slope_before_the_first_peak_is_the_number_density():
     np.testing.assert_allclose(g[before], -4 * math.pi * 4 / 3.615**3 * r[before], rtol=1e-9)
 
 
+@pytest.mark.parametrize("engine", ["lattice", "pairs"])
+def test_without_pairs_within_reach_only_the_density_is_left(engine):
+    lonely = AtomicStructure(90 * np.eye(3), [[0, 0, 0]], ["Cu"], [0.0065])
+    for structure, parameters in (
+        (lonely, PDFParameters(rmax=5.0)),
+        (copper(), PDFParameters(rmax=0.5)),
+    ):
+        r, g = calculate_pdf(structure, parameters, engine)
+        np.testing.assert_allclose(g, -4 * math.pi * structure.number_density * r, atol=1e-12)
+
+
 def test_grid_holds_multiples_of_rstep_from_rmin_up_to_rmax():
     r, g = calculate_pdf(copper(), PDFParameters(1.505, 5.0, 0.01, qmax=20.0))
     assert (r[0], r[-1], len(r)) == pytest.approx((1.51, 4.99, 349))

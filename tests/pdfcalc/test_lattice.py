@@ -121,6 +121,14 @@ def test_images_of_a_vector_are_those_of_a_large_box():
     np.testing.assert_allclose(found, np.sort(expected[expected < 14.0]), atol=1e-7)
 
 
+def test_a_sparse_crystal_has_only_its_density():
+    crystal = LatticeCrystal(Sites(np.zeros((1, 3)), np.full(3, 2), 60 * np.eye(3)), 1, "Cu", 0.006)
+    nowhere = Occupied(np.empty(0, dtype=int), np.empty((0, 3), dtype=int))
+    parameters = PDFParameters(1.0, 5.0)
+    (g,) = crystal.pdfs([Change(nowhere, nowhere, "Cu", 0.006)], parameters, [0, 399])
+    np.testing.assert_allclose(g, -4 * np.pi * 8 / 60**3 * parameters.r[[0, 399]], rtol=1e-6)
+
+
 def test_many_changes_are_worked_on_in_blocks(monkeypatch):
     frac = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
     crystal = LatticeCrystal(Sites(frac, np.full(3, 3), 9.6 * np.eye(3)), 1, "Fe", 0.005)
