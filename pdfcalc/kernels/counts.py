@@ -8,18 +8,22 @@ from pdfcalc.kernels import SAME_PLACE, compiled
 
 
 @compiled
+def _cells_away(repeats, one, other):
+    """Number of the cell that is as far from cell 0 as cell `other` is from cell `one`."""
+    a, b, c = other[0] - one[0], other[1] - one[1], other[2] - one[2]
+    a += repeats[0] * (a < 0)
+    b += repeats[1] * (b < 0)
+    c += repeats[2] * (c < 0)
+    return (a * repeats[1] + b) * repeats[2] + c
+
+
+@compiled
 def count_classes(class_of, repeats, site_1, cell_1, site_2, cell_2, weight, counts):
     """Add `weight` to counts (C,) for each pair from (site_1, cell_1) to (site_2, cell_2)."""
-    n_b, n_c = repeats[1], repeats[2]
     for i in range(len(site_1)):
         for j in range(len(site_2)):
-            a = cell_2[j, 0] - cell_1[i, 0]
-            b = cell_2[j, 1] - cell_1[i, 1]
-            c = cell_2[j, 2] - cell_1[i, 2]
-            a += repeats[0] * (a < 0)
-            b += n_b * (b < 0)
-            c += n_c * (c < 0)
-            counts[class_of[site_1[i], site_2[j], (a * n_b + b) * n_c + c]] += weight
+            away = _cells_away(repeats, cell_1[i], cell_2[j])
+            counts[class_of[site_1[i], site_2[j], away]] += weight
 
 
 @compiled
@@ -59,15 +63,13 @@ def count_change(class_of, repeats, around, gone_site, gone_cell, new_site, new_
 def first_apart(class_of, repeats, site, cell, too_near, count):
     """Indices of the first places, at most `count`, of which no two are of a class in too_near."""
     chosen = np.empty(count, dtype=np.int64)
-    found, n_b, n_c = 0, repeats[1], repeats[2]
+    found = 0
     for i in range(len(site)):
         free = found < count
         for n in range(found):
             j = chosen[n]
-            a = (cell[j, 0] - cell[i, 0]) % repeats[0]
-            b = (cell[j, 1] - cell[i, 1]) % n_b
-            c = (cell[j, 2] - cell[i, 2]) % n_c
-            free &= not too_near[class_of[site[i], site[j], (a * n_b + b) * n_c + c]]
+            away = _cells_away(repeats, cell[i], cell[j])
+            free &= not too_near[class_of[site[i], site[j], away]]
             if not free:
                 break
         if free:

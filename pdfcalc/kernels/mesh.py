@@ -80,6 +80,15 @@ def _share(x, weight, shares):
 
 
 @compiled
+def _share_distance(distance, step, shares):
+    """The first mesh point that shares in 1 / distance; the shares go to `shares`."""
+    position = distance / step
+    below = int(position)
+    _share(position - below, 1 / distance, shares)
+    return MARGIN + below - _BELOW
+
+
+@compiled
 def sum_groups(group, member, weights, n_groups):
     """(G, V) sums of weights (C, V): entry e adds row member[e] to group[e]."""
     sums = np.zeros((n_groups, weights.shape[1]))
@@ -95,10 +104,7 @@ def spread(distances, weights, step, mesh):
     """Add weights (K, V) / distance to mesh (M, V), of which point MARGIN is at distance 0."""
     shares = np.empty(STENCIL)
     for k in range(len(distances)):
-        position = distances[k] / step
-        below = int(position)
-        start = MARGIN + below - _BELOW
-        _share(position - below, 1 / distances[k], shares)
+        start = _share_distance(distances[k], step, shares)
         source = weights[k]
         for s in range(STENCIL):
             share, target = shares[s], mesh[start + s]
@@ -111,10 +117,7 @@ def mesh_shares(distances, step):
     """(K,) first mesh point and (K, STENCIL) shares over distance, as `spread` adds them."""
     first, shares = np.empty(len(distances), np.int64), np.empty((len(distances), STENCIL))
     for k in range(len(distances)):
-        position = distances[k] / step
-        below = int(position)
-        first[k] = MARGIN + below - _BELOW
-        _share(position - below, 1 / distances[k], shares[k])
+        first[k] = _share_distance(distances[k], step, shares[k])
     return first, shares
 
 
