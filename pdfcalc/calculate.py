@@ -53,10 +53,11 @@ def calculate_pdf(
     if engine not in (*engines, "diffpy"):
         raise ValueError(f"engine {engine!r} is not one of 'lattice', 'pairs', 'diffpy'")
     n_atoms = atoms.occupancy.sum()
-    total_power = sum(kind.power * len(kind.atoms) for kind in species_of(atoms, parameters))
+    species = species_of(atoms, parameters)
+    total_power = sum(kind.power * len(kind.atoms) for kind in species)
     if abs(total_power) < 1e-9 * n_atoms:
         raise ValueError("the average scattering power is zero: G(r) can't be normalised")
-    pairs = species_pairs(atoms, parameters, pair)
+    pairs = species_pairs(species, pair)
     density = atoms.number_density
     if pair is not None:
         density *= sum(p.total_weight for p in pairs) / total_power**2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,16 +66,13 @@ def species_of(structure: AtomicStructure, parameters: PDFParameters) -> list[Sp
 
 
 def species_pairs(
-    structure: AtomicStructure,
-    parameters: PDFParameters,
-    elements: tuple[str, str] | None = None,
+    species: Sequence[Species], elements: tuple[str, str] | None = None
 ) -> list[SpeciesPair]:
     """All pairs of species that scatter, or those of two elements, each pair once.
 
     Raises:
-        ValueError: the structure has no atom of one of the elements.
+        ValueError: no species is of one of the elements.
     """
-    species = species_of(structure, parameters)
     present = sorted({kind.element for kind in species})
     for element in elements or ():
         if element not in present:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
 from pdfcalc.calculate import _faster_engine
 from pdfcalc.pairs import pair_peaks
-from pdfcalc.species import species_pairs
+from pdfcalc.species import species_of, species_pairs
 
 PARAMETERS = PDFParameters(0.0, 12.0, 0.02, 0.6, 23.6, 0.03, 0.01)
 FCC = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
@@ -96,7 +96,7 @@ def test_a_shell_holds_its_neighbours():
     parameters = PDFParameters(rmax=6.0, rstep=0.005)
     structure = copper()
     distance = 3.615 / math.sqrt(2)
-    peaks = pair_peaks(structure, species_pairs(structure, parameters), parameters)
+    peaks = pair_peaks(structure, species_pairs(species_of(structure, parameters)), parameters)
     r = parameters.extended_grid.r
     first = np.abs(r - distance) < 0.45
     area = peaks[first].sum() * parameters.rstep * distance / (4 * 29**2)
