@@ -14,6 +14,7 @@ import typer
 class Cluster(StrEnum):
     local = "local"
     slurm = "slurm"
+    srun = "srun"
 
 
 class Engine(StrEnum):
@@ -34,7 +35,18 @@ def generate(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Dask workers.")] = 1,
     cluster: Annotated[
-        Cluster | None, typer.Option(help="Where Dask workers run.  [default: local]")
+        Cluster | None,
+        typer.Option(
+            help="Where Dask workers run: on this machine, as jobs of their own, or as the tasks "
+            "of this Slurm job.  [default: local]"
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS|FILE", help="Use the workers of this Dask scheduler."),
+    ] = None,
+    performance_report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write Dask's report of the run.")
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Take this many hosts, evenly spaced.")
@@ -46,10 +58,21 @@ def generate(
     from hpc.generate import generate as generate_store
 
     _log_to_stderr()
-    chosen = engine or (Engine.dask if workers > 1 or cluster else Engine.serial)
-    if cluster and chosen is not Engine.dask:
-        raise ValueError(f"--cluster is for --engine dask, not for {chosen.value}")
-    options = {"cluster": cluster.value} if cluster else {}
+    options: dict[str, str | Path | None] = {
+        "cluster": cluster and cluster.value,
+        "scheduler": scheduler,
+        "performance_report": performance_report,
+    }
+    given = [name for name, value in options.items() if value is not None]
+    chosen = engine or (Engine.dask if workers > 1 or given else Engine.serial)
+    if chosen is Engine.dask:
+        # All that work on a store see its folder.
+        options["shared"] = store.absolute().parent
+    elif given:
+        option = given[0].replace("_", "-")
+        raise ValueError(f"--{option} is for --engine dask, not for {chosen.value}")
+    else:
+        options = {}
     with start_executor(chosen.value, workers, **options) as execute:
         if execute is None:
             return

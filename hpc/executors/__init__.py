@@ -6,26 +6,28 @@ tasks to finished records, in any order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from importlib import import_module
+from pathlib import Path
 
 from hpc.ledger import DoneRecord
 from hpc.plan import Task
 
-Work = Callable[[Task], DoneRecord]
-Execute = Callable[[Work, Sequence[Task]], Iterator[DoneRecord]]
+Outcome = DoneRecord
+Work = Callable[[Task], Outcome]
+Execute = Callable[[Work, Iterable[Task]], Iterator[Outcome]]
 
 ENGINES = ("serial", "dask", "mpi")
 
 
 def start_executor(
-    engine: str, workers: int, **options: str
+    engine: str, workers: int, **options: str | Path | None
 ) -> AbstractContextManager[Execute | None]:
     """The executor of an engine; it yields None in a process that only serves as a worker.
 
     Args:
-        options: `cluster` for the engine "dask".
+        options: those of `hpc.executors.dask.start`, for that engine.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is not one of {', '.join(ENGINES)}")

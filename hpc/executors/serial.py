@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from hpc.executors import Execute, Work
-from hpc.ledger import DoneRecord
+from hpc.executors import Execute, Outcome, Work
 from hpc.plan import Task
 
 
@@ -18,5 +17,5 @@ def start(workers: int) -> Iterator[Execute]:
     yield _execute
 
 
-def _execute(work: Work, tasks: Sequence[Task]) -> Iterator[DoneRecord]:
+def _execute(work: Work, tasks: Iterable[Task]) -> Iterator[Outcome]:
     yield from map(work, tasks)
