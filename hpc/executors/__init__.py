@@ -1,7 +1,7 @@
 """Ways to run the tasks of a plan.
 
 Each module has one context manager, `start(workers)`, which yields a function from work and
-tasks to finished records, in any order.
+tasks to their outcomes, in any order.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 
-from hpc.ledger import DoneRecord
+from hpc.ledger import Outcome
 from hpc.plan import Task
 
-Outcome = DoneRecord
 Work = Callable[[Task], Outcome]
 Execute = Callable[[Work, Iterable[Task]], Iterator[Outcome]]
+"""Takes the tasks as it goes, a few at a time: all of a large library would fill the memory."""
 
 ENGINES = ("serial", "dask", "mpi")
 

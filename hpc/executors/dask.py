@@ -16,18 +16,13 @@ import dask
 import distributed
 from distributed.client import CancelledError
 
-from hpc.executors import Execute, Outcome, Work
+from hpc.executors import Execute, Work
 from hpc.executors.scheduler import existing_workers
 from hpc.executors.slurm import slurm_workers, srun_workers
 from hpc.executors.workers import Workers, local_workers
+from hpc.ledger import FailedTask, Outcome
 from hpc.plan import Task
-
-# MERGE: import start_worker and stop_worker from hpc.supervisor and drop these two.
-
-
-def start_worker() -> None: ...
-def stop_worker() -> None: ...
-
+from hpc.supervisor import start_worker, stop_worker
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +66,6 @@ def start(
 _SETTINGS = {
     # A worker that is lost takes its task with it to another; the task is not to blame.
     "distributed.scheduler.allowed-failures": 100,
-    # A daemon could not have a child that computes.
-    "distributed.worker.daemon": False,
     "distributed.deploy.lost-worker-timeout": "5s",
 }
 
@@ -151,14 +144,18 @@ class _Flight:
         if not tasks:
             return
         keys = [task_name(task, self._run) for task in tasks]
-        for future in self._client.map(self._work, tasks, key=keys, pure=False):
-            self._client.loop.add_callback(self._collect, future)
+        futures = self._client.map(self._work, tasks, key=keys, pure=False)
+        for future, task in zip(futures, tasks, strict=True):
+            self._client.loop.add_callback(self._collect, future, task.index)
         self.n_tasks += len(tasks)
 
-    async def _collect(self, future: distributed.Future) -> None:
+    async def _collect(self, future: distributed.Future, index: int) -> None:
         # The client joins all that is collected at a time into one request.
         try:
             self._landed.put(await self._client.gather(future, asynchronous=True))
+        except distributed.KilledWorker:
+            reason = "the Dask workers that took it were lost, again and again"
+            self._landed.put(FailedTask(task=index, reason=reason))
         except Exception as error:
             self._landed.put(error)
 

@@ -14,18 +14,15 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
-from hpc.executors import Execute, Outcome, Work, serial
+from hpc.executors import Execute, Work, serial
+from hpc.ledger import Outcome
 from hpc.plan import Task
+from hpc.supervisor import start_worker, stop_worker
 
-# MERGE: import start_worker and stop_worker from hpc.supervisor and drop these two.
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from mpi4py.futures import MPIPoolExecutor
-
-
-def start_worker() -> None: ...
-def stop_worker() -> None: ...
 
 
 log = logging.getLogger(__name__)
