@@ -92,6 +92,10 @@ class SupervisedWork:
                 given_up[outcome.host] = f"{outcome.reason} ({ATTEMPTS} times)"
 
 
+class WorkerStopped(Exception):
+    """The worker was stopped while it computed: another one has to do the task."""
+
+
 class _Child:
     """The computing process of this worker."""
 
@@ -111,10 +115,10 @@ class _Child:
         return self._process
 
     def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
 
     def run(self, order: Order) -> DoneRecord | Failure:
         """Do one task, or say which host it failed on (None: on none in particular)."""
@@ -139,16 +143,19 @@ class _Child:
             if reply.error is not None:
                 return Failure(host=host if reply.blames_host else None, reason=reply.error)
             host, since = reply.host, time.monotonic()
-        return Failure(host=host, reason=self._cause_of_death(order, time.monotonic() - since))
+        code = process.wait()
+        if self._process is not process:
+            raise WorkerStopped
+        late = time.monotonic() - since >= order.timeout
+        return Failure(host=host, reason=_cause_of_death(code, order.timeout, late))
 
-    def _cause_of_death(self, order: Order, seconds: float) -> str:
-        assert self._process is not None
-        code = self._process.wait()
-        if code > 0 and seconds >= order.timeout:
-            return f"not done within {order.timeout:g} s"
-        if code < 0:
-            return f"the computing process was killed by {signal.Signals(-code).name}"
-        return f"the computing process ended with exit code {code}"
+
+def _cause_of_death(code: int, timeout: float, late: bool) -> str:
+    if code > 0 and late:
+        return f"not done within {timeout:g} s"
+    if code < 0:
+        return f"the computing process was killed by {signal.Signals(-code).name}"
+    return f"the computing process ended with exit code {code}"
 
 
 _child = _Child()

@@ -15,6 +15,7 @@ from uuid import uuid4
 import dask
 import distributed
 from distributed.client import CancelledError
+from distributed.comm import CommClosedError
 
 from hpc.executors import Execute, Work
 from hpc.executors.scheduler import existing_workers
@@ -22,7 +23,7 @@ from hpc.executors.slurm import slurm_workers, srun_workers
 from hpc.executors.workers import Workers, local_workers
 from hpc.ledger import FailedTask, Outcome
 from hpc.plan import Task
-from hpc.supervisor import start_worker, stop_worker
+from hpc.supervisor import WorkerStopped, start_worker, stop_worker
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,9 @@ def start(
         OSError: the scheduler is not reached or is lost, or no worker can come any more.
         ValueError: the options do not go together, or are not safe.
     """
+    # What these would say is said here, in one line, or is of no use.
+    for name in ("distributed.client", "distributed.sizeof"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with (
         dask.config.set(_SETTINGS),
         _find_workers(workers, cluster, scheduler, shared) as found,
@@ -123,10 +127,18 @@ def _run(workers: Workers, work: Work, tasks: Iterable[Task]) -> Iterator[Outcom
             if not flight.n_tasks:
                 return
             yield from flight.land(_SECONDS_BETWEEN_LOOKS)
-    except (CancelledError, distributed.CommClosedError):
+    except (CancelledError, CommClosedError):
         raise ConnectionError(
             f"the Dask scheduler {workers.address} is gone; what was done is kept"
         ) from None
+
+
+def _do(work: Work, task: Task) -> Outcome:
+    """On a worker: what is asked for, or a word that another one should do it."""
+    try:
+        return work(task)
+    except WorkerStopped:
+        raise distributed.Reschedule from None
 
 
 class _Flight:
@@ -134,7 +146,7 @@ class _Flight:
 
     def __init__(self, client: distributed.Client, work: Work) -> None:
         self.n_tasks = 0
-        self._client, self._work = client, work
+        self._client, self._work = client, partial(_do, work)
         # Runs that share a scheduler must not take each other's tasks for theirs.
         self._run = uuid4().hex[:8]
         self._landed: SimpleQueue[Outcome | Exception] = SimpleQueue()

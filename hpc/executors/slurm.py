@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 _JOB_NAME = "defectpdf-worker"
 # Workers on other nodes don't get the settings of this process.
-_ENVIRONMENT = ENVIRONMENT | {"DASK_LOGGING__DISTRIBUTED": "warning"}
+_ENVIRONMENT = ENVIRONMENT | {"DASK_LOGGING__DISTRIBUTED": "error"}
 _SECONDS_TO_FIND_SCHEDULER = 60
 _SECONDS_TO_STOP = 20
 # Jobs that ended together, as at their walltime, are replaced within this time.
@@ -39,7 +39,9 @@ _SECONDS_WITHOUT_JOBS = 60
 _WORKER_OPTIONS = [
     "--nthreads=1",
     "--memory-limit=0",
+    # Its web server is there all the same.
     "--no-dashboard",
+    f"--dashboard-address={LOOPBACK}:0",
     f"--death-timeout={_SECONDS_TO_FIND_SCHEDULER}",
 ]
 # A worker leaves its job this much before the walltime, so that no task is cut off.
@@ -101,7 +103,9 @@ def srun_workers(workers: int, shared: Path) -> Iterator[Workers]:
         }
         scheduler = {"cls": Scheduler, "options": options}
         with (
-            SpecCluster(scheduler=scheduler, security=security) as cluster,
+            SpecCluster(
+                scheduler=scheduler, security=security, silence_logs=logging.ERROR
+            ) as cluster,
             connect(cluster) as client,
         ):
             command = _worker_command(cluster.scheduler_address, security, one_node)
@@ -172,6 +176,11 @@ def slurm_workers(workers: int, shared: Path) -> Iterator[Workers]:
         OSError: a job can't be submitted.
     """
     shared = Path(get("jobqueue.slurm.shared-temp-directory", None) or shared).expanduser()
+    if len(str(shared).split()) > 1:
+        raise ValueError(
+            f"{shared}: dask-jobqueue can't have a space in the path of its certificates: set "
+            "jobqueue.slurm.shared-temp-directory to another folder that all nodes see"
+        )
     with (
         _credentials(shared) as security,
         _submitting_cluster(security) as cluster,

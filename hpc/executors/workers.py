@@ -72,6 +72,7 @@ def local_workers(workers: int) -> Iterator[Workers]:
             dashboard_address=f"{LOOPBACK}:0",
             memory_limit=0,
             env=ENVIRONMENT,
+            silence_logs=logging.ERROR,
         )
     finally:
         signal.signal(signal.SIGINT, interrupt)
