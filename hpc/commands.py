@@ -59,7 +59,7 @@ def generate(
 
     _log_to_stderr()
     signal.signal(signal.SIGTERM, _stop)
-    share = Part.parse(part) if part else None
+    share = Part.parse(part) if part is not None else None
     description = read_description(run, limit) if run or limit else None
     chosen = engine or (Engine.dask if workers > 1 or cluster else Engine.serial)
     if cluster and chosen is not Engine.dask:

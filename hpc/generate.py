@@ -17,7 +17,7 @@ from hpc.plan import Task, select_hosts
 from hpc.progress import track
 from hpc.repair import restore
 from hpc.runlog import Log, run_log
-from hpc.store import Store, hash_inputs, open_or_create
+from hpc.store import Store, hash_inputs, open_or_create, sweep_partial_files
 from hpc.supervisor import SupervisedWork
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,8 @@ def generate(
     path = path.absolute()
     with writing(path, part):
         try:
+            if repair and part is None:
+                sweep_partial_files(path)
             with creating(path):
                 store = _open(path, description, repair)
             work = SupervisedWork(path, store.input_hash, repair, timeout)

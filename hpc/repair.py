@@ -5,6 +5,7 @@ Shards are put right by the workers, which compute anew those that are not as re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from defectgen.host import Host
@@ -15,7 +16,7 @@ from hpc.ledger import read_records
 from hpc.store import Store, hash_inputs
 
 
-def restore(path: Path, description: RunDescription, hosts: list[Host]) -> None:
+def restore(path: Path, description: RunDescription, hosts: Sequence[Host]) -> None:
     """Write library, metadata, coordinates and host columns anew where they are not as made.
 
     A store of another run is left as it is; `open_or_create` refuses it.

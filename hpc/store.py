@@ -82,13 +82,14 @@ class Store:
     def write_shard(self, task: Task, rows: Mapping[str, np.ndarray]) -> None:
         """Write the rows (n_hosts, V, ...) of each of `variant_arrays` for one task.
 
-        They are on the disk when it returns, also if the power fails, and whatever a writer that
-        was killed had left of them is gone.
+        They are on the disk when it returns, also if the power fails.
         """
         for name in self.variant_arrays:
             folder = self.path / name / "c" / str(task.index)
-            for partial in folder.rglob("*.partial"):
-                partial.unlink(missing_ok=True)
+            # A writer that was killed may have left part of a file, and zarr would read a
+            # damaged shard before it writes it anew.
+            for file in [path for path in folder.rglob("*") if path.is_file()]:
+                file.unlink(missing_ok=True)
             self.array(name)[task.start : task.stop] = rows[name]
             _sync(folder)
 
@@ -143,6 +144,7 @@ def open_or_create(path: Path, description: RunDescription, hosts: list[Host]) -
     input_hash = hash_inputs(description, hosts)
     unfinished = path / "ledger" / "unfinished"
     if unfinished.exists() or _holds_nothing(path):
+        sweep_partial_files(path)
         unfinished.touch()
         (path / "zarr.json").unlink(missing_ok=True)
         write_library(path / "library.json", hosts)
@@ -159,6 +161,15 @@ def open_or_create(path: Path, description: RunDescription, hosts: list[Host]) -
             "use another --store, or the stored settings"
         )
     return store
+
+
+def sweep_partial_files(path: Path) -> None:
+    """Remove what writers that were killed left half-written anywhere in a store.
+
+    For a store that nobody else writes to.
+    """
+    for partial in path.rglob("*.partial"):
+        partial.unlink(missing_ok=True)
 
 
 def _holds_nothing(path: Path) -> bool:
