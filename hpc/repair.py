@@ -13,7 +13,7 @@ from defectgen.library import write_library
 from hpc.description import RunDescription
 from hpc.layout import create_group
 from hpc.ledger import read_records
-from hpc.store import Store, hash_inputs
+from hpc.store import Store, read_inputs
 
 
 def restore(path: Path, description: RunDescription, hosts: Sequence[Host]) -> None:
@@ -26,7 +26,7 @@ def restore(path: Path, description: RunDescription, hosts: Sequence[Host]) -> N
     """
     from zarr.storage import MemoryStore
 
-    input_hash = hash_inputs(description, hosts)
+    input_hash, columns = read_inputs(description, hosts)
     try:
         if Store(path).input_hash != input_hash:
             return
@@ -37,7 +37,7 @@ def restore(path: Path, description: RunDescription, hosts: Sequence[Host]) -> N
                 "and the library that the store was made from"
             ) from None
     as_made: dict = {}
-    create_group(MemoryStore(as_made), description, hosts, input_hash)
+    create_group(MemoryStore(as_made), description, columns, input_hash)
     for key, content in as_made.items():
         _restore_file(path / key, content.to_bytes())
     write_library(path / "library.json", hosts)

@@ -11,6 +11,7 @@ import sys
 import time
 import tomllib
 import warnings
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -119,8 +120,10 @@ def test_ranks_that_do_not_know_of_each_other_are_refused(description, tmp_path)
 
 
 def test_the_order_of_tasks_does_not_matter(oracle, tmp_path):
+    rng = random.Random(1)
+
     def shuffled(work, tasks):
-        yield from map(work, random.Random(1).sample(list(tasks), len(tasks)))
+        yield from map(work, sorted(tasks, key=lambda _: rng.random()))
 
     generate(tmp_path / "store.zarr", SMALL, shuffled)
     assert files_of(tmp_path / "store.zarr") == files_of(oracle)
@@ -137,7 +140,7 @@ def test_only_missing_shards_are_computed(oracle, tmp_path):
         pass
 
     def stop_after_two(work, tasks):
-        yield from map(work, tasks[:2])
+        yield from map(work, islice(tasks, 2))
         raise Stopped
 
     store = tmp_path / "store.zarr"
