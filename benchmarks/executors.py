@@ -1,8 +1,8 @@
 """What the engines add to the computing: the cost of handing out a task, and two workers over one.
 
 A task that does nothing costs what its way to a worker and back costs, and says how many tasks a
-second the engine can keep going. The order to the computing process is that of a task that turns out
-to be done: a line of JSON each way and a look at its record.
+second the engine can keep going. The order to the computing process is that of a task that turns
+out to be done: a line of JSON each way and a look at its record.
 
 Scaling is the whole process from the shell, start-up included, on a library of strained copies of
 the embedded one; one worker and two take turns, and the ratio is that of two neighbours in time.

@@ -107,6 +107,9 @@ def status(
         return
     state = "complete" if found["complete"] else "running" if found["running"] else "incomplete"
     typer.echo(f"{store}: {state}, {found['n_done']} of {found['n_structures']} hosts done")
+    if not found["complete"] and found["seconds_since_last"] is not None:
+        nodes = ", ".join(found["nodes"])
+        typer.echo(f"last shard {found['seconds_since_last']:.0f} s ago; computed on {nodes}")
     if found["eta_seconds"] is not None:
         typer.echo(f"ETA {found['eta_seconds']:.0f} s")
     for host in found["quarantined"]:

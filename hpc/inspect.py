@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -42,8 +43,16 @@ def status(path: Path) -> dict[str, Any]:
         "n_missing": n_missing,
         "quarantined": quarantined,
         "eta_seconds": _eta(list(records.values()), len(missing)) if running else None,
+        "seconds_since_last": _age(records.values()),
+        "nodes": sorted({record.node for record in records.values()}),
         "peak_memory_mib": max((r.peak_memory_mib for r in records.values()), default=None),
     }
+
+
+def _age(records: Iterable[DoneRecord]) -> float | None:
+    """Seconds since a shard was last finished: a sign of life where locks don't cross nodes."""
+    last = max((record.finished for record in records), default=None)
+    return None if last is None else round(time.time() - last, 1)
 
 
 def _eta(records: list[DoneRecord], n_missing: int) -> float | None:
