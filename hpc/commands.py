@@ -71,7 +71,7 @@ def generate(
 
     _log_to_stderr()
     signal.signal(signal.SIGTERM, _stop)
-    share = Part.parse(part) if part else None
+    share = Part.parse(part) if part is not None else None
     description = read_description(run, limit) if run or limit else None
     options: dict[str, str | Path | None] = {
         "cluster": cluster and cluster.value,
@@ -130,6 +130,9 @@ def status(
         return
     state = "complete" if found["complete"] else "running" if found["running"] else "incomplete"
     typer.echo(f"{store}: {state}, {found['n_done']} of {found['n_structures']} hosts done")
+    if not found["complete"] and found["seconds_since_last"] is not None:
+        nodes = ", ".join(found["nodes"])
+        typer.echo(f"last shard {found['seconds_since_last']:.0f} s ago; computed on {nodes}")
     if found["eta_seconds"] is not None:
         typer.echo(f"ETA {found['eta_seconds']:.0f} s")
     for host in found["quarantined"]:

@@ -77,7 +77,7 @@ def _compute(
 ) -> tuple[dict[str, np.ndarray], list[QuarantinedHost]]:
     rows = _blank_rows(store, order.task)
     quarantined = []
-    for row, host in enumerate(store.hosts[order.task.start : order.task.stop]):
+    for row, host in enumerate(order.task.hosts):
         reason = order.given_up.get(host.id)
         if reason is None:
             watch(host.id)

@@ -188,10 +188,7 @@ class _Flight:
 
 def task_name(task: Task, run: str) -> str:
     """How a task is called on the dashboard; `run` makes it unique on the scheduler."""
-    # MERGE: tasks have hosts.
-    hosts = getattr(task, "hosts", ())
-    names = f"-{hosts[0].id}-to-{hosts[-1].id}" if hosts else ""
-    return f"pdfs-{task.index:06d}{names}-{run}"
+    return f"pdfs-{task.index:06d}-{task.hosts[0].id}-to-{task.hosts[-1].id}-{run}"
 
 
 class _Watch:
