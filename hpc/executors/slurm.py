@@ -183,10 +183,9 @@ def slurm_workers(workers: int, shared: Path) -> Iterator[Workers]:
         )
     with (
         _credentials(shared) as security,
-        _submitting_cluster(security) as cluster,
+        _started(_submitting_cluster(security), workers) as cluster,
         connect(cluster) as client,
     ):
-        _submit(cluster, workers)
         # A job that ends, at its walltime or because its node fails, is replaced.
         cluster.adapt(minimum_jobs=workers, maximum_jobs=workers, interval="5s")
         hint = f"`squeue --me` shows their jobs; their logs are in {_job_logs().absolute()}"
@@ -228,17 +227,26 @@ def _job_logs() -> Path:
     return Path(get("jobqueue.slurm.log-directory", None) or "defectpdf-jobs")
 
 
-def _submit(cluster: SLURMCluster, workers: int) -> None:
-    while len(cluster.worker_spec) < workers:
-        cluster.worker_spec.update(cluster.new_worker_spec())
+@contextmanager
+def _started(cluster: SLURMCluster, workers: int) -> Iterator[SLURMCluster]:
+    """The cluster with its jobs submitted; they are cancelled when it is left."""
 
-    async def correct() -> None:
+    async def submit() -> None:
         await cluster
 
+    while len(cluster.worker_spec) < workers:
+        cluster.worker_spec.update(cluster.new_worker_spec())
     try:
-        cluster.sync(correct)
+        cluster.sync(submit)
     except (OSError, RuntimeError, ValueError) as error:
-        raise OSError(f"can't submit the jobs of the Dask workers: {error}") from None
+        # It fails to close jobs that were never submitted, and must not try again at the exit.
+        cluster.shutdown_on_close = False
+        with suppress(AssertionError):
+            cluster.close()
+        reason = str(error).rpartition("stderr:")[2].strip()
+        raise OSError(f"the jobs of the Dask workers can't be submitted: {reason}") from None
+    with cluster:
+        yield cluster
 
 
 def _lifetime(walltime: str | None) -> list[str]:
