@@ -6,6 +6,7 @@ with its parent.
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import os
 import signal
@@ -14,12 +15,16 @@ from typing import IO
 
 from hpc.supervisor import Order, Reply
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
 
 def main() -> None:
     """Serve until there are no more orders."""
     # What ends a whole terminal or Slurm job is for the parent, which then ends this process.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    # If the parent is killed, also where Python is stuck in compiled code.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not look like a reply
     try:

@@ -55,6 +55,9 @@ def start(
         OSError: the scheduler is not reached or is lost, or no worker can come any more.
         ValueError: the options do not go together, or are not safe.
     """
+    if performance_report and not performance_report.absolute().parent.is_dir():
+        folder = performance_report.parent
+        raise ValueError(f"--performance-report {performance_report}: there is no folder {folder}")
     # What these would say is said here, in one line, or is of no use.
     for name in ("distributed.client", "distributed.sizeof"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -95,8 +98,6 @@ def _report(file: Path | None) -> Iterator[None]:
     if file is None:
         yield
         return
-    if not file.absolute().parent.is_dir():
-        raise ValueError(f"--performance-report {file}: there is no folder {file.parent}")
     report = distributed.performance_report(str(file.absolute()))
     report.__enter__()
     yield

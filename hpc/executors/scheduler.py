@@ -49,7 +49,9 @@ def existing_workers(scheduler: str) -> Iterator[Workers]:
         _require_same_package(client, address)
         if client.dashboard_link:
             log.info("Dask dashboard: %s", client.dashboard_link)
-        hint = f"start some: dask worker {address}"
+        if any(threads > 1 for threads in client.nthreads().values()):
+            log.warning("a Dask worker does one task at a time: start them with --nthreads 1")
+        hint = f"start some: dask worker {address} --nthreads 1"
         yield Workers(client, address, hint)
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
-import time
 import tomllib
 import warnings
 from itertools import islice
@@ -16,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import TOML, command, files_of
+from runs import TOML, files_of
 
 from defectgen.library import embedded_library, write_library
 from hpc.description import LibrarySettings, RunDescription, read_description
@@ -81,44 +78,6 @@ def test_stored_values_are_the_pdfs_of_the_exported_atoms(oracle):
         )
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
-def test_dask_gives_the_same_bytes(oracle, description, tmp_path, workers):
-    store = tmp_path / "store.zarr"
-    out = subprocess.run(
-        command("generate", description, "--store", store, "--engine=dask", "--workers", workers),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "http://127.0.0.1:" in out.stderr
-    assert files_of(store) == files_of(oracle)
-    assert verify(store)["digest"] == verify(oracle)["digest"]
-
-
-@pytest.mark.parametrize("ranks", [1, 3])
-def test_mpi_gives_the_same_bytes(oracle, description, tmp_path, ranks):
-    mpiexec = Path(sys.executable).with_name("mpiexec")
-    if not mpiexec.exists():
-        pytest.skip("no mpiexec beside this Python: pip install 'defectpdf[mpi]'")
-    store = tmp_path / "store.zarr"
-    arguments = ["generate", description, "--store", store, "--engine=mpi"]
-    subprocess.run([mpiexec, "-n", str(ranks), *command(*arguments)], check=True, timeout=100)
-    assert files_of(store) == files_of(oracle)
-
-
-def test_ranks_that_do_not_know_of_each_other_are_refused(description, tmp_path):
-    """As srun starts them where it does not speak the interface of the MPI library."""
-    pytest.importorskip("mpi4py")
-    out = subprocess.run(
-        command("generate", description, "--store", tmp_path / "s.zarr", "--engine=mpi"),
-        env=os.environ | {"SLURM_STEP_NUM_TASKS": "2"},
-        capture_output=True,
-        text=True,
-    )
-    assert (out.returncode, len(out.stderr.splitlines())) == (2, 1)
-    assert "srun --mpi=pmi2" in out.stderr
-
-
 def test_the_order_of_tasks_does_not_matter(oracle, tmp_path):
     rng = random.Random(1)
 
@@ -150,27 +109,6 @@ def test_only_missing_shards_are_computed(oracle, tmp_path):
     assert (found["n_done"], found["n_missing"], found["complete"]) == (4, 7, False)
     assert not verify(store)["ok"]
     assert run_serial(store).n_computed == 7
-    assert files_of(store) == files_of(oracle)
-
-
-def test_a_lost_worker_loses_nothing(oracle, description, tmp_path):
-    store = tmp_path / "store.zarr"
-    process = subprocess.Popen(
-        command("generate", description, "--store", store, "--engine=dask", "--workers=2"),
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-    )
-    while not list(store.glob("ledger/*.json")) and process.poll() is None:
-        time.sleep(0.02)
-    listing = subprocess.run(
-        ["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
-    )
-    children = [
-        int(p) for p, pp in map(str.split, listing.stdout.splitlines()) if int(pp) == process.pid
-    ]
-    for child in children[-1:]:
-        os.kill(child, signal.SIGKILL)
-    assert process.wait(timeout=60) == 0
     assert files_of(store) == files_of(oracle)
 
 
