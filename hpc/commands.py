@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import logging
+import signal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -39,13 +40,27 @@ def generate(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Take this many hosts, evenly spaced.")
     ] = None,
+    part: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Do the K-th of N shares, K from 0.")
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Also do what is damaged or quarantined.")
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.1, help="Seconds after which a host is given up, at the third try."),
+    ] = 600.0,
 ) -> None:
     """Compute the PDFs of all hosts and their defects into a Zarr store."""
     from hpc.description import read_description
     from hpc.executors import start_executor
     from hpc.generate import generate as generate_store
+    from hpc.locks import Part
 
     _log_to_stderr()
+    signal.signal(signal.SIGTERM, _stop)
+    share = Part.parse(part) if part else None
+    description = read_description(run, limit) if run or limit else None
     chosen = engine or (Engine.dask if workers > 1 or cluster else Engine.serial)
     if cluster and chosen is not Engine.dask:
         raise ValueError(f"--cluster is for --engine dask, not for {chosen.value}")
@@ -53,7 +68,9 @@ def generate(
     with start_executor(chosen.value, workers, **options) as execute:
         if execute is None:
             return
-        summary = generate_store(store, read_description(run, limit), execute)
+        summary = generate_store(
+            store, description, execute, part=share, repair=repair, timeout=timeout
+        )
     typer.echo(
         f"{store}: {summary.n_structures} hosts x {summary.n_variants} variants, "
         f"{len(summary.quarantined)} hosts quarantined; {summary.n_pdfs} PDFs computed in "
@@ -61,6 +78,11 @@ def generate(
     )
     for host in summary.quarantined:
         typer.echo(f"quarantined {host.id}: {host.reason}", err=True)
+
+
+def _stop(number: int, _: object) -> None:
+    """Unwind, so that workers and jobs are ended too, and exit as a shell reports a signal."""
+    raise SystemExit(128 + number)
 
 
 def _log_to_stderr() -> None:

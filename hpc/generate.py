@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
+from defectgen.host import Host
 from hpc.description import RunDescription
-from hpc.executors import Execute
-from hpc.ledger import (
-    DoneRecord,
-    QuarantinedHost,
-    exclusive,
-    read_records,
-    sweep_partial_files,
-)
-from hpc.plan import select_hosts
+from hpc.executors import Execute, Work
+from hpc.ledger import DoneRecord, FailedTask, QuarantinedHost, read_records
+from hpc.locks import Part, creating, writing
+from hpc.plan import Task, select_hosts
 from hpc.progress import track
-from hpc.store import Store, open_or_create
-from hpc.work import run_task
+from hpc.repair import restore
+from hpc.runlog import Log, run_log
+from hpc.store import Store, hash_inputs, open_or_create
+from hpc.supervisor import SupervisedWork
 
 log = logging.getLogger(__name__)
+HOST_TIMEOUT = 600.0
+_FAILED_IN_A_ROW = 5
 
 
 @dataclass(frozen=True)
@@ -41,46 +41,119 @@ class Summary:
         return self.n_computed * self.n_variants
 
 
-def generate(path: Path, description: RunDescription, execute: Execute) -> Summary:
+def generate(
+    path: Path,
+    description: RunDescription | None,
+    execute: Execute,
+    *,
+    part: Part | None = None,
+    repair: bool = False,
+    timeout: float = HOST_TIMEOUT,
+) -> Summary:
     """Bring the store at `path` to completion, doing only what is missing.
 
     Args:
+        description: None for that of the store, or the default for a new one.
         execute: what `hpc.executors.start_executor` yields.
+        part: do this share of the shards only; other processes may do theirs at the same time.
+        repair: also do what is damaged or quarantined.
+        timeout: seconds for a host, after which it is tried again and at last quarantined.
 
     Raises:
         ValueError: unusable input, a store of another run, or one that is being written.
         OSError: the store can't be written, as on a full disk; what is done stays done.
     """
     path = path.absolute()
-    hosts = select_hosts(description.library)
-    with exclusive(path):
+    with writing(path, part):
         try:
-            return _complete(open_or_create(path, description, hosts), execute)
+            with creating(path):
+                store = _open(path, description, repair)
+            work = SupervisedWork(path, store.input_hash, repair, timeout)
+            return _complete(store, execute, work, part)
+        except (KeyboardInterrupt, SystemExit):
+            log.warning("%s: stopped; what is done stays done, run generate again to go on", path)
+            raise
         except OSError as error:
             reason = f"{error.strerror or error}; run generate again once there is a remedy"
             raise OSError(error.errno, reason, str(path)) from error
 
 
-def _complete(store: Store, execute: Execute) -> Summary:
+def _open(path: Path, description: RunDescription | None, repair: bool) -> Store:
+    hosts: Sequence[Host] | None = None
+    if description is None and (path / "zarr.json").exists():
+        store = Store(path)
+        description, hosts = store.description, _sound_hosts(store)
+    description = description or RunDescription()
+    hosts = hosts or select_hosts(description.library)
+    if repair:
+        restore(path, description, hosts)
+    return open_or_create(path, description, hosts)
+
+
+def _sound_hosts(store: Store) -> Sequence[Host] | None:
+    """The hosts that a store holds, if they are those that it was made from."""
+    try:
+        sound = hash_inputs(store.description, store.hosts) == store.input_hash
+    except ValueError:
+        return None
+    return store.hosts if sound else None
+
+
+def _complete(store: Store, execute: Execute, work: SupervisedWork, part: Part | None) -> Summary:
     started = time.perf_counter()
-    sweep_partial_files(store.path)
-    done = read_records(store.ledger, store.input_hash)
-    missing = [task for task in store.tasks if task.index not in done]
+    before = read_records(store.ledger, store.input_hash)
+    tasks = [task for task in store.tasks if part is None or part.takes(task.index)]
+    done = {t.index: before[t.index] for t in tasks if t.index in before and not work.repair}
+    missing = [task for task in tasks if task.index not in done]
     n_missing = sum(task.stop - task.start for task in missing)
     if done:
-        log.info("%d of %d shards are done already", len(done), len(store.tasks))
+        log.info("%d of %d shards are done already", len(done), len(tasks))
     n_variants = store.description.defects.n_variants
-    new: list[DoneRecord] = []
-    with track(n_missing, n_variants) as advance:
-        for record in execute(partial(run_task, store.path, store.input_hash), missing):
-            new.append(record)
-            task = store.tasks[record.task]
-            advance(task.stop - task.start)
-    failed = [host for record in (*done.values(), *new) for host in record.quarantined]
+    computed = 0
+    share = part and f"{part.index}/{part.count}"
+    with (
+        run_log(store.ledger, part=share, repair=work.repair, hosts=n_missing) as write_event,
+        track(n_missing, n_variants) as advance,
+    ):
+        for record in _records(execute, work, missing, write_event):
+            done[record.task] = record
+            hosts = store.tasks[record.task].stop - store.tasks[record.task].start
+            advance(hosts)
+            if record != before.get(record.task):
+                computed += hosts - len(record.quarantined)
     return Summary(
         n_structures=len(store.hosts),
         n_variants=n_variants,
-        n_computed=n_missing - sum(len(record.quarantined) for record in new),
+        n_computed=computed,
         seconds=time.perf_counter() - started,
-        quarantined=tuple(failed),
+        quarantined=tuple(host for record in done.values() for host in record.quarantined),
     )
+
+
+def _records(
+    execute: Execute, work: Work, tasks: Sequence[Task], write_event: Log
+) -> Iterator[DoneRecord]:
+    """The records of all tasks; those that fail are put off to the end and tried once more.
+
+    Raises:
+        OSError: a task failed again, or several did in a row, as on a full disk.
+    """
+    for last in (False, True):
+        failed, in_a_row = [], 0
+        for outcome in execute(work, tasks):
+            if isinstance(outcome, FailedTask):
+                write_event("failed", **outcome.model_dump())
+                failed.append(outcome.task)
+                in_a_row += 1
+                if last or in_a_row == _FAILED_IN_A_ROW:
+                    raise OSError(outcome.reason)
+                log.warning("shard %d is put off: %s", outcome.task, outcome.reason)
+                continue
+            in_a_row = 0
+            for failure in outcome.failures:
+                log.warning("host %s, tried again: %s", failure.host, failure.reason)
+            write_event("done", **outcome.model_dump(exclude={"input_hash"}))
+            yield outcome
+        if not failed:
+            return
+        tasks = [task for task in tasks if task.index in set(failed)]

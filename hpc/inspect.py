@@ -11,7 +11,8 @@ import numpy as np
 
 from defectgen.variants import HostSupercell
 from hpc.layout import create_group
-from hpc.ledger import DoneRecord, is_being_written, read_records
+from hpc.ledger import DoneRecord, read_records
+from hpc.locks import is_being_written
 from hpc.plan import Task
 from hpc.store import Store, hash_inputs, shard_digest
 from pdfcalc.structure import AtomicStructure
@@ -29,7 +30,7 @@ def status(path: Path) -> dict[str, Any]:
     records = read_records(store.ledger, store.input_hash)
     missing = [task for task in store.tasks if task.index not in records]
     quarantined = [host.model_dump() for record in records.values() for host in record.quarantined]
-    running = is_being_written(store.ledger)
+    running = is_being_written(path)
     return {
         "store": str(path),
         "running": running,
@@ -138,7 +139,7 @@ def _check_shard(
 ) -> tuple[str, np.ndarray]:
     """The digest of a shard as it is on disk, and its labels."""
     hosts = f"hosts {task.start} to {task.stop - 1}"
-    remedy = f"delete ledger/{task.index:06d}.json and run generate again to make them anew"
+    remedy = "`generate --repair` makes them anew"
     try:
         rows = store.read_shard(task)
     # As above: damage takes many forms.

@@ -1,18 +1,11 @@
-"""What is done: one small file for each finished task, and a lock for the one writing process."""
+"""What is done: one small file for each finished task."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from pydantic import BaseModel, ConfigDict
-
-_ATTEMPTS = 10
 
 
 class QuarantinedHost(BaseModel):
@@ -24,8 +17,17 @@ class QuarantinedHost(BaseModel):
     reason: str
 
 
+class Failure(BaseModel):
+    """An attempt at a task that came to nothing, and the host to blame, if it is one's fault."""
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str | None
+    reason: str
+
+
 class DoneRecord(BaseModel):
-    """A finished task. The last four fields say how it went and are no part of any digest."""
+    """A finished task. The fields from `failures` say how it went and are no part of any digest."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,15 +35,29 @@ class DoneRecord(BaseModel):
     input_hash: str
     digest: str
     quarantined: tuple[QuarantinedHost, ...] = ()
+    failures: tuple[Failure, ...] = ()
     started: float
     finished: float
     node: str
+    pid: int = 0
     peak_memory_mib: float
+
+
+class FailedTask(BaseModel):
+    """A task that could not be done, for a reason that is no host's fault."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task: int
+    reason: str
+
+
+Outcome = DoneRecord | FailedTask
 
 
 def write_record(ledger: Path, record: DoneRecord) -> None:
     """Write a record so that it is there whole or not at all, also after a power failure."""
-    path = ledger / f"{record.task:06d}.json"
+    path = _place(ledger, record.task)
     temporary = path.with_suffix(f".{os.getpid()}.partial")
     with temporary.open("w") as file:
         file.write(record.model_dump_json(indent=1))
@@ -52,58 +68,23 @@ def write_record(ledger: Path, record: DoneRecord) -> None:
 
 def read_records(ledger: Path, input_hash: str) -> dict[int, DoneRecord]:
     """The valid records of a run by task; those of other inputs do not count."""
-    records = {}
-    for path in sorted(ledger.glob("[0-9]*.json")):
-        try:
-            record = DoneRecord.model_validate_json(path.read_bytes())
-        except ValueError:
-            continue
-        if record.input_hash == input_hash:
-            records[record.task] = record
-    return records
+    found = (_read_record(path, input_hash) for path in sorted(ledger.glob("[0-9]*.json")))
+    return {record.task: record for record in found if record}
 
 
-def sweep_partial_files(path: Path) -> None:
-    """Remove what writers that were killed left half-written anywhere in a store."""
-    for partial in path.rglob("*.partial"):
-        partial.unlink(missing_ok=True)
+def read_record(ledger: Path, task: int, input_hash: str) -> DoneRecord | None:
+    """The record of a task, if it is done."""
+    return _read_record(_place(ledger, task), input_hash)
 
 
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold a store for writing; the system lets go of it however the process ends.
-
-    Raises:
-        ValueError: another process writes to the store, or `path` is not one of ours.
-    """
-    lock = path / "ledger" / "lock"
-    if path.exists() and not lock.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ValueError(f"{path} exists and is not a store: give --store another path")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        _acquire(file, path)
-        yield
-
-
-def _acquire(file: IO[str], path: Path) -> None:
-    # `is_being_written` holds the lock for a moment too.
-    for _ in range(_ATTEMPTS):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.1)
-        else:
-            return
-    raise ValueError(f"{path}: another `defectpdf generate` is writing to it")
-
-
-def is_being_written(ledger: Path) -> bool:
-    """Whether a process holds the store for writing."""
+def _read_record(path: Path, input_hash: str) -> DoneRecord | None:
     try:
-        with (ledger / "lock").open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+        record = DoneRecord.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    own = record.input_hash == input_hash and _place(path.parent, record.task) == path
+    return record if own else None
+
+
+def _place(ledger: Path, task: int) -> Path:
+    return ledger / f"{task:06d}.json"

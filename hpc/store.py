@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from defectgen.host import Host
 from defectgen.library import read_library, write_library
 from hpc.description import RunDescription, differences, first_mistake
 from hpc.layout import VARIANT_ARRAYS, create_group, observable_of
+from hpc.ledger import DoneRecord
 from hpc.observables import Observable
 from hpc.plan import Task, plan_tasks
 
@@ -78,9 +80,17 @@ class Store:
         return [self.observable.name, *VARIANT_ARRAYS]
 
     def write_shard(self, task: Task, rows: Mapping[str, np.ndarray]) -> None:
-        """Write the rows (n_hosts, V, ...) of each of `variant_arrays` for one task."""
+        """Write the rows (n_hosts, V, ...) of each of `variant_arrays` for one task.
+
+        They are on the disk when it returns, also if the power fails, and whatever a writer that
+        was killed had left of them is gone.
+        """
         for name in self.variant_arrays:
+            folder = self.path / name / "c" / str(task.index)
+            for partial in folder.rglob("*.partial"):
+                partial.unlink(missing_ok=True)
             self.array(name)[task.start : task.stop] = rows[name]
+            _sync(folder)
 
     def read_shard(self, task: Task) -> dict[str, np.ndarray]:
         """Read back what `write_shard` wrote, every byte from disk."""
@@ -89,9 +99,27 @@ class Store:
             for name in self.variant_arrays
         }
 
+    def is_intact(self, task: Task, record: DoneRecord) -> bool:
+        """Whether a shard can be read and holds what was written."""
+        # Damage takes many forms, from a missing file to a failing codec.
+        try:
+            return shard_digest(self.read_shard(task)) == record.digest
+        except Exception:
+            return False
+
     def array(self, name: str) -> zarr.Array:
         """The array of this name."""
         return cast("zarr.Array", self.group[name])
+
+
+def _sync(folder: Path) -> None:
+    """Have the system write a folder, its entry and all that is in it to the disk."""
+    for path in [folder.parent, folder, *folder.rglob("*")] if folder.exists() else []:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def shard_digest(rows: Mapping[str, np.ndarray]) -> str:
@@ -106,7 +134,7 @@ def shard_digest(rows: Mapping[str, np.ndarray]) -> str:
 def open_or_create(path: Path, description: RunDescription, hosts: list[Host]) -> Store:
     """The store at `path`: a new one, or the one there if it is of the same run.
 
-    The caller holds the store's lock. A store that was killed while it was made holds no
+    The caller holds `hpc.locks.creating`. A store that was killed while it was made holds no
     data yet and is made again.
 
     Raises:
@@ -119,6 +147,7 @@ def open_or_create(path: Path, description: RunDescription, hosts: list[Host]) -
         (path / "zarr.json").unlink(missing_ok=True)
         write_library(path / "library.json", hosts)
         create_group(path, description, hosts, input_hash)
+        _sync(path)
         unfinished.unlink()
     store = Store(path, mode="r+")
     if store.input_hash != input_hash:
@@ -133,11 +162,12 @@ def open_or_create(path: Path, description: RunDescription, hosts: list[Host]) -
 
 
 def _holds_nothing(path: Path) -> bool:
-    """Whether a folder holds only the lock of a store that is about to be made."""
-    return [entry.relative_to(path).as_posix() for entry in sorted(path.rglob("*"))] == [
-        "ledger",
-        "ledger/lock",
-    ]
+    """Whether a folder holds only the locks of a store that is about to be made."""
+    ledger = path / "ledger"
+    return all(
+        entry == ledger or (entry.parent == ledger and entry.name.endswith("lock"))
+        for entry in path.rglob("*")
+    )
 
 
 def hash_inputs(description: RunDescription, hosts: list[Host]) -> str:

@@ -2,50 +2,56 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from defectgen.elements import atomic_number
 from defectgen.host import Host
 from defectgen.variants import HostSupercell
-from hpc.ledger import DoneRecord, QuarantinedHost, write_record
+from hpc.ledger import DoneRecord, QuarantinedHost, read_record, write_record
 from hpc.plan import Task
 from hpc.store import Store, shard_digest
 
+if TYPE_CHECKING:
+    from hpc.supervisor import Order
 
-def run_task(path: Path, input_hash: str, task: Task) -> DoneRecord:
-    """Compute and write one shard. Running it again writes the same bytes."""
+
+def run_task(order: Order, watch: Callable[[str | None], None]) -> DoneRecord:
+    """Compute and write one shard. Running it again writes the same bytes.
+
+    Args:
+        watch: called with the id of each host before its turn, and with None before disk work.
+
+    Raises:
+        OSError: the disk is full, say.
+        Exception: whatever a host provoked, but for ValueError, which quarantines it at once.
+    """
     started = time.time()
-    store = _open_store(path, input_hash)
-    rows = _blank_rows(store, task)
-    quarantined = []
-    for row, host in enumerate(store.hosts[task.start : task.stop]):
-        try:
-            values = host_rows(host, store)
-        # Lack of memory, disk or a library says nothing about the host: the task is not done.
-        except (MemoryError, OSError, ImportError):
-            raise
-        # A host that fails for any other reason must not take the others with it.
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            quarantined.append(QuarantinedHost(id=host.id, reason=reason))
-            continue
-        for name, value in values.items():
-            rows[name][row] = value
+    watch(None)
+    store, task = _open_store(order.store, order.input_hash), order.task
+    if record := _finished(store, order):
+        return record
+    rows, quarantined = _compute(store, order, watch)
+    watch(None)
     store.write_shard(task, rows)
     record = DoneRecord(
         task=task.index,
         input_hash=store.input_hash,
         digest=shard_digest(rows),
         quarantined=tuple(quarantined),
+        failures=order.failures,
         started=started,
         finished=time.time(),
         node=socket.gethostname(),
+        pid=os.getpid(),
         peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     )
     write_record(store.ledger, record)
@@ -56,6 +62,35 @@ def run_task(path: Path, input_hash: str, task: Task) -> DoneRecord:
 def _open_store(path: Path, input_hash: str) -> Store:
     """One open store a worker; the hash tells a new store at an old path from the old one."""
     return Store(path, mode="r+")
+
+
+def _finished(store: Store, order: Order) -> DoneRecord | None:
+    """The record of a task that another process has done meanwhile, or that needs no repair."""
+    record = read_record(store.ledger, order.task.index, store.input_hash)
+    if record is None or not order.repair:
+        return record
+    return record if not record.quarantined and store.is_intact(order.task, record) else None
+
+
+def _compute(
+    store: Store, order: Order, watch: Callable[[str | None], None]
+) -> tuple[dict[str, np.ndarray], list[QuarantinedHost]]:
+    rows = _blank_rows(store, order.task)
+    quarantined = []
+    for row, host in enumerate(store.hosts[order.task.start : order.task.stop]):
+        reason = order.given_up.get(host.id)
+        if reason is None:
+            watch(host.id)
+            try:
+                values = host_rows(host, store)
+            except ValueError as error:
+                reason = str(error)
+        if reason is None:
+            for name, value in values.items():
+                rows[name][row] = value
+        else:
+            quarantined.append(QuarantinedHost(id=host.id, reason=reason))
+    return rows, quarantined
 
 
 def _blank_rows(store: Store, task: Task) -> dict[str, np.ndarray]:

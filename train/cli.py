@@ -54,6 +54,7 @@ def _options(
 
 def main() -> None:
     """Run the command; a mistake of the user ends in one line and exit code 2."""
+    os.umask(os.umask(0o077) | 0o002)  # nothing that we write is writable by everyone
     try:
         sys.exit(app(standalone_mode=False))
     except (_UsageError, ValueError, OSError, ImportError, MemoryError) as error:

@@ -1,7 +1,7 @@
 """Ways to run the tasks of a plan.
 
 Each module has one context manager, `start(workers)`, which yields a function from work and
-tasks to finished records, in any order.
+tasks to their outcomes, in any order.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
 
-from hpc.ledger import DoneRecord
+from hpc.ledger import Outcome
 from hpc.plan import Task
 
-Work = Callable[[Task], DoneRecord]
-Execute = Callable[[Work, Sequence[Task]], Iterator[DoneRecord]]
+Work = Callable[[Task], Outcome]
+Execute = Callable[[Work, Sequence[Task]], Iterator[Outcome]]
 
 ENGINES = ("serial", "dask", "mpi")
 

@@ -1,13 +1,12 @@
-"""One task after the other in this process: the oracle of the others."""
+"""One task after the other by one worker: the oracle of the others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hpc.executors import Execute, Work
-from hpc.ledger import DoneRecord
-from hpc.plan import Task
+from hpc.executors import Execute
+from hpc.supervisor import start_worker, stop_worker
 
 
 @contextmanager
@@ -15,8 +14,8 @@ def start(workers: int) -> Iterator[Execute]:
     """Yields the executor; `workers` must be 1."""
     if workers != 1:
         raise ValueError(f"engine serial has one worker, not {workers}: use --engine dask")
-    yield _execute
-
-
-def _execute(work: Work, tasks: Sequence[Task]) -> Iterator[DoneRecord]:
-    yield from map(work, tasks)
+    start_worker()
+    try:
+        yield map
+    finally:
+        stop_worker()

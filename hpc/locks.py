@@ -1,0 +1,114 @@
+"""Who may write to a store: one run, or several parts of one, never two of the same.
+
+The locks are the system's (flock): it lets go of them however a process ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+log = logging.getLogger(__name__)
+_ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of `count` shares of a run's shards, as a job array deals them out."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """The part that "K/N" names.
+
+        Raises:
+            ValueError: it is not two numbers, or K is not below N.
+        """
+        index, _, count = text.partition("/")
+        if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+            raise ValueError(f"--part {text}: write K/N with K from 0 to N - 1, as in 0/4")
+        return cls(int(index), int(count))
+
+    def takes(self, shard: int) -> bool:
+        """Whether a shard belongs to this part."""
+        return shard % self.count == self.index
+
+
+@contextmanager
+def writing(path: Path, part: Part | None = None) -> Iterator[None]:
+    """Hold a store for writing: all of it, or one part beside others.
+
+    Raises:
+        ValueError: another process writes to the same, or `path` is not one of ours.
+    """
+    ledger = path / "ledger"
+    strangers = path.exists() and (not path.is_dir() or any(p != ledger for p in path.rglob("*")))
+    if strangers and not (ledger / "lock").exists():
+        raise ValueError(f"{path} exists and is not a store: give --store another path")
+    ledger.mkdir(parents=True, exist_ok=True)
+    mode = fcntl.LOCK_EX if part is None else fcntl.LOCK_SH
+    with _locked(ledger / "lock", mode, path):
+        if part is None:
+            yield
+        else:
+            name = f"part-{part.index}-of-{part.count}.lock"
+            with _locked(ledger / name, fcntl.LOCK_EX, path):
+                yield
+
+
+@contextmanager
+def creating(path: Path) -> Iterator[None]:
+    """Wait for one's turn to look whether a store is there, and to make it."""
+    with (path / "ledger" / "creation.lock").open("a") as file:
+        _flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process holds the store, or a part of it, for writing. Changes nothing."""
+    return any(_is_held(lock) for lock in (path / "ledger").glob("*lock"))
+
+
+@contextmanager
+def _locked(lock: Path, mode: int, path: Path) -> Iterator[None]:
+    with lock.open("a") as file:
+        # `is_being_written` holds a lock for a moment too.
+        for _ in range(_ATTEMPTS):
+            if _flock(file, mode | fcntl.LOCK_NB):
+                break
+            time.sleep(0.1)
+        else:
+            raise ValueError(f"{path}: another `defectpdf generate` is writing to it")
+        yield
+
+
+def _flock(file: IO[str], mode: int) -> bool:
+    """Take a lock, if nobody else has it; True also where the file system has no locks."""
+    try:
+        fcntl.flock(file, mode)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        log.warning(
+            "%s: no locks on this file system (%s); see to it that only one `defectpdf generate` "
+            "writes to the store",
+            file.name,
+            error.strerror,
+        )
+    return True
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with lock.open("r") as file:
+            return not _flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,50 @@
+"""Putting right what was damaged in a store after it was written, other than its shards.
+
+Shards are put right by the workers, which compute anew those that are not as recorded.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from defectgen.host import Host
+from defectgen.library import write_library
+from hpc.description import RunDescription
+from hpc.layout import create_group
+from hpc.ledger import read_records
+from hpc.store import Store, hash_inputs
+
+
+def restore(path: Path, description: RunDescription, hosts: list[Host]) -> None:
+    """Write library, metadata, coordinates and host columns anew where they are not as made.
+
+    A store of another run is left as it is; `open_or_create` refuses it.
+
+    Raises:
+        ValueError: zarr.json is damaged and no shard is of this run.
+    """
+    from zarr.storage import MemoryStore
+
+    input_hash = hash_inputs(description, hosts)
+    try:
+        if Store(path).input_hash != input_hash:
+            return
+    except (ValueError, KeyError):
+        if not read_records(path / "ledger", input_hash):
+            raise ValueError(
+                f"{path / 'zarr.json'} is damaged and no shard is of this run: give the run.toml "
+                "and the library that the store was made from"
+            ) from None
+    as_made: dict = {}
+    create_group(MemoryStore(as_made), description, hosts, input_hash)
+    for key, content in as_made.items():
+        _restore_file(path / key, content.to_bytes())
+    write_library(path / "library.json", hosts)
+
+
+def _restore_file(path: Path, content: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.partial")
+        temporary.write_bytes(content)
+        temporary.replace(path)

@@ -1,0 +1,157 @@
+"""Computing under supervision: a hang, a crash or an exception costs one host, not the run.
+
+Each worker, whatever the engine, leaves the computing to a child process (hpc/child.py) and hands
+it one task after the other. A child that dies is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from hpc.ledger import DoneRecord, FailedTask, Failure, Outcome
+from hpc.plan import Task
+
+ATTEMPTS = 3
+_BACK_OFF = 0.5
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+
+
+class Order(BaseModel):
+    """What the child is told to do, in one line of JSON."""
+
+    model_config = ConfigDict(frozen=True)
+
+    store: Path
+    input_hash: str
+    task: Task
+    repair: bool
+    timeout: float
+    failures: tuple[Failure, ...] = ()
+    given_up: dict[str, str] = {}
+
+
+class Reply(BaseModel):
+    """What the child says, in one line of JSON: which host is next, or how the task ended."""
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str | None = None
+    record: DoneRecord | None = None
+    error: str | None = None
+    blames_host: bool = False
+
+
+@dataclass(frozen=True)
+class SupervisedWork:
+    """The work function of a run: tasks in, outcomes out, whatever happens to the computing.
+
+    A host that makes the child die, hang for `timeout` seconds or raise is tried again with a
+    growing delay, then quarantined alone. What is no host's fault, as a full disk, is tried again
+    as well, and then fails the task.
+    """
+
+    store: Path
+    input_hash: str
+    repair: bool
+    timeout: float
+
+    def __call__(self, task: Task) -> Outcome:
+        failures: list[Failure] = []
+        given_up: dict[str, str] = {}
+        counts: Counter[str | None] = Counter()
+        while True:
+            order = Order(
+                store=self.store,
+                input_hash=self.input_hash,
+                task=task,
+                repair=self.repair,
+                timeout=self.timeout,
+                failures=tuple(failures),
+                given_up=given_up,
+            )
+            outcome = _child.run(order)
+            if isinstance(outcome, DoneRecord):
+                return outcome
+            failures.append(outcome)
+            counts[outcome.host] += 1
+            if counts[outcome.host] < ATTEMPTS:
+                time.sleep(_BACK_OFF * 2 ** (counts[outcome.host] - 1))
+            elif outcome.host is None:
+                return FailedTask(task=task.index, reason=outcome.reason)
+            else:
+                given_up[outcome.host] = f"{outcome.reason} ({ATTEMPTS} times)"
+
+
+class _Child:
+    """The computing process of this worker."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            # -P: a file in the working folder must not stand in for a module.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "hpc.child"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | _ONE_THREAD,
+            )
+        return self._process
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def run(self, order: Order) -> DoneRecord | Failure:
+        """Do one task, or say which host it failed on (None: on none in particular)."""
+        process = self.start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        host, since = None, time.monotonic()
+        try:
+            process.stdin.write(order.model_dump_json().encode() + b"\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it died in between; its end of the other pipe tells
+        for line in process.stdout:
+            reply = Reply.model_validate_json(line)
+            if reply.record is not None:
+                return reply.record
+            if reply.error is not None:
+                return Failure(host=host if reply.blames_host else None, reason=reply.error)
+            host, since = reply.host, time.monotonic()
+        return Failure(host=host, reason=self._cause_of_death(order, time.monotonic() - since))
+
+    def _cause_of_death(self, order: Order, seconds: float) -> str:
+        assert self._process is not None
+        code = self._process.wait()
+        if code > 0 and seconds >= order.timeout:
+            return f"not done within {order.timeout:g} s"
+        if code < 0:
+            return f"the computing process was killed by {signal.Signals(-code).name}"
+        return f"the computing process ended with exit code {code}"
+
+
+_child = _Child()
+
+
+def start_worker() -> None:
+    """Start this process's computing child, so that it is ready for the first task."""
+    _child.start()
+
+
+def stop_worker() -> None:
+    """End this process's computing child."""
+    _child.stop()
