@@ -6,7 +6,6 @@ import json
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -123,9 +122,7 @@ def test_a_node_that_dies_between_data_and_record_loses_one_shard_only(oracle, b
 
 def test_sigterm_ends_a_run_with_a_line_and_143(oracle, bench):
     process = bench.start(hosts={host_of(oracle, 6): {"fault": "hang", "times": 1}})
-    while not (bench.store / "ledger" / "000002.json").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
+    bench.wait_for_shard(process, 2)
     process.terminate()
     _, err = process.communicate(timeout=20)
     assert process.returncode == 143
@@ -139,8 +136,7 @@ def test_sigterm_ends_a_run_with_a_line_and_143(oracle, bench):
 def test_the_computing_process_ends_with_its_parent(bench):
     """It would otherwise go on writing to a store that another run has taken over."""
     process = bench.start()
-    while not (bench.store / "ledger" / "000000.json").exists():
-        time.sleep(0.02)
+    bench.wait_for_shard(process, 0)
     process.kill()
     process.wait()
     bench.wait_until_all_have_ended(process.pid)
