@@ -65,6 +65,7 @@ def test_the_run_log_says_what_ran_where_and_how_it_ended(bench):
     assert end["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_the_run_log_has_failures_and_a_bad_end(bench):
     out = bench.generate(before_record=1)
     assert out.returncode == 2
