@@ -1,7 +1,8 @@
-"""One serial run in this process, with timers around its stages; whole_library.py starts it.
+"""A serial run in one process, with timers around its stages; whole_library.py starts it.
 
 python -m benchmarks.stages STORE STARTED LIMIT prints the seconds of each stage as JSON. STARTED is
-what time.monotonic() gave when the process was started; an empty LIMIT takes all hosts.
+what time.monotonic() gave when the process was started; an empty LIMIT takes all hosts. The
+computing, which has a process of its own in a run from the shell, is done in the same one.
 """
 
 from __future__ import annotations
@@ -9,11 +10,16 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hpc.executors import Work
+    from hpc.ledger import DoneRecord
+    from hpc.plan import Task
 
 
 class Timers:
@@ -48,6 +54,23 @@ class Timers:
         setattr(owner, function, timed)
 
 
+def in_this_process(work: Work, tasks: Iterable[Task]) -> Iterator[DoneRecord]:
+    """Does the tasks without a computing process of their own."""
+    from hpc.supervisor import Order, SupervisedWork
+    from hpc.work import run_task
+
+    assert isinstance(work, SupervisedWork)
+    for task in tasks:
+        order = Order(
+            store=work.store,
+            input_hash=work.input_hash,
+            task=task,
+            repair=work.repair,
+            timeout=work.timeout,
+        )
+        yield run_task(order, watch=lambda host: None)
+
+
 def main(path: Path, started: float, limit: int | None) -> None:
     timers = Timers("start-up and imports", started)
     # What the command imports at its start, and what the run imports at its first use.
@@ -57,7 +80,6 @@ def main(path: Path, started: float, limit: int | None) -> None:
     import hpc.work
     from defectgen.variants import HostSupercell
     from hpc.description import read_description
-    from hpc.executors.serial import start
     from hpc.inspect import verify
     from hpc.observables import PairDistributionFunction
     from hpc.store import Store
@@ -84,8 +106,7 @@ def main(path: Path, started: float, limit: int | None) -> None:
         (hpc.work, "write_record", "writing"),
     ):
         timers.around(owner, function, stage)
-    with start(1) as execute:
-        hpc.generate.generate(path, description, execute)
+    hpc.generate.generate(path, description, in_this_process)
     timers.switch("verifying")
     verify(path)
     timers.switch()

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json as json_module
 import logging
 import signal
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from hpc.description import RunDescription
+    from hpc.locks import Part
 
 
 class Cluster(StrEnum):
@@ -50,6 +55,12 @@ def generate(
         float,
         typer.Option(min=0.1, help="Seconds after which a host is given up, at the third try."),
     ] = 600.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it takes, measured; write nothing.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print what --dry-run says as JSON.")
+    ] = False,
 ) -> None:
     """Compute the PDFs of all hosts and their defects into a Zarr store."""
     from hpc.description import read_description
@@ -59,8 +70,15 @@ def generate(
 
     _log_to_stderr()
     signal.signal(signal.SIGTERM, _stop)
-    share = Part.parse(part) if part else None
+    share = Part.parse(part) if part is not None else None
     description = read_description(run, limit) if run or limit else None
+    if json and not dry_run:
+        raise ValueError("--json is for --dry-run; `defectpdf status --json` tells of a store")
+    if dry_run:
+        if repair:
+            raise ValueError("--dry-run can't tell what --repair does: see `defectpdf verify`")
+        _say_what_it_takes(store, description, workers, share, json)
+        return
     chosen = engine or (Engine.dask if workers > 1 or cluster else Engine.serial)
     if cluster and chosen is not Engine.dask:
         raise ValueError(f"--cluster is for --engine dask, not for {chosen.value}")
@@ -78,6 +96,15 @@ def generate(
     )
     for host in summary.quarantined:
         typer.echo(f"quarantined {host.id}: {host.reason}", err=True)
+
+
+def _say_what_it_takes(
+    store: Path, description: RunDescription | None, workers: int, part: Part | None, json: bool
+) -> None:
+    from hpc.estimate import as_text, estimate
+
+    found = estimate(store, description, workers, part)
+    typer.echo(json_module.dumps(asdict(found)) if json else as_text(found))
 
 
 def _stop(number: int, _: object) -> None:
@@ -107,6 +134,9 @@ def status(
         return
     state = "complete" if found["complete"] else "running" if found["running"] else "incomplete"
     typer.echo(f"{store}: {state}, {found['n_done']} of {found['n_structures']} hosts done")
+    if not found["complete"] and found["seconds_since_last"] is not None:
+        nodes = ", ".join(found["nodes"])
+        typer.echo(f"last shard {found['seconds_since_last']:.0f} s ago; computed on {nodes}")
     if found["eta_seconds"] is not None:
         typer.echo(f"ETA {found['eta_seconds']:.0f} s")
     for host in found["quarantined"]:

@@ -13,11 +13,11 @@ from hpc.description import RunDescription
 from hpc.executors import Execute, Work
 from hpc.ledger import DoneRecord, FailedTask, QuarantinedHost, read_records
 from hpc.locks import Part, creating, writing
-from hpc.plan import Task, select_hosts
+from hpc.plan import Shard, select_hosts
 from hpc.progress import track
 from hpc.repair import restore
 from hpc.runlog import Log, run_log
-from hpc.store import Store, hash_inputs, open_or_create
+from hpc.store import Store, hash_inputs, open_or_create, sweep_partial_files
 from hpc.supervisor import SupervisedWork
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,8 @@ def generate(
     path = path.absolute()
     with writing(path, part):
         try:
+            if repair and part is None:
+                sweep_partial_files(path)
             with creating(path):
                 store = _open(path, description, repair)
             work = SupervisedWork(path, store.input_hash, repair, timeout)
@@ -102,12 +104,12 @@ def _sound_hosts(store: Store) -> Sequence[Host] | None:
 def _complete(store: Store, execute: Execute, work: SupervisedWork, part: Part | None) -> Summary:
     started = time.perf_counter()
     before = read_records(store.ledger, store.input_hash)
-    tasks = [task for task in store.tasks if part is None or part.takes(task.index)]
-    done = {t.index: before[t.index] for t in tasks if t.index in before and not work.repair}
-    missing = [task for task in tasks if task.index not in done]
-    n_missing = sum(task.stop - task.start for task in missing)
+    shards = [shard for shard in store.shards if part is None or part.takes(shard.index)]
+    done = {s.index: before[s.index] for s in shards if s.index in before and not work.repair}
+    missing = [shard for shard in shards if shard.index not in done]
+    n_missing = sum(shard.n_hosts for shard in missing)
     if done:
-        log.info("%d of %d shards are done already", len(done), len(tasks))
+        log.info("%d of %d shards are done already", len(done), len(shards))
     n_variants = store.description.defects.n_variants
     computed = 0
     share = part and f"{part.index}/{part.count}"
@@ -115,14 +117,14 @@ def _complete(store: Store, execute: Execute, work: SupervisedWork, part: Part |
         run_log(store.ledger, part=share, repair=work.repair, hosts=n_missing) as write_event,
         track(n_missing, n_variants) as advance,
     ):
-        for record in _records(execute, work, missing, write_event):
+        for record in _records(store, execute, work, missing, write_event):
             done[record.task] = record
-            hosts = store.tasks[record.task].stop - store.tasks[record.task].start
+            hosts = store.shards[record.task].n_hosts
             advance(hosts)
             if record != before.get(record.task):
                 computed += hosts - len(record.quarantined)
     return Summary(
-        n_structures=len(store.hosts),
+        n_structures=store.n_hosts,
         n_variants=n_variants,
         n_computed=computed,
         seconds=time.perf_counter() - started,
@@ -131,16 +133,16 @@ def _complete(store: Store, execute: Execute, work: SupervisedWork, part: Part |
 
 
 def _records(
-    execute: Execute, work: Work, tasks: Sequence[Task], write_event: Log
+    store: Store, execute: Execute, work: Work, shards: Sequence[Shard], write_event: Log
 ) -> Iterator[DoneRecord]:
-    """The records of all tasks; those that fail are put off to the end and tried once more.
+    """The records of all shards; those that fail are put off to the end and tried once more.
 
     Raises:
         OSError: a task failed again, or several did in a row, as on a full disk.
     """
     for last in (False, True):
         failed, in_a_row = [], 0
-        for outcome in execute(work, tasks):
+        for outcome in execute(work, map(store.task, shards)):
             if isinstance(outcome, FailedTask):
                 write_event("failed", **outcome.model_dump())
                 failed.append(outcome.task)
@@ -156,4 +158,4 @@ def _records(
             yield outcome
         if not failed:
             return
-        tasks = [task for task in tasks if task.index in set(failed)]
+        shards = [store.shards[index] for index in sorted(failed)]

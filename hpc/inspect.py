@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from defectgen.variants import HostSupercell
-from hpc.layout import create_group
+from hpc.layout import create_arrays
 from hpc.ledger import DoneRecord, read_records
 from hpc.locks import is_being_written
-from hpc.plan import Task
-from hpc.store import Store, hash_inputs, shard_digest
+from hpc.plan import Shard
+from hpc.store import Store, read_inputs, shard_digest
 from pdfcalc.structure import AtomicStructure
 
 if TYPE_CHECKING:
@@ -28,21 +29,30 @@ def status(path: Path) -> dict[str, Any]:
     """
     store = Store(path)
     records = read_records(store.ledger, store.input_hash)
-    missing = [task for task in store.tasks if task.index not in records]
+    missing = [shard for shard in store.shards if shard.index not in records]
+    n_missing = sum(shard.n_hosts for shard in missing)
     quarantined = [host.model_dump() for record in records.values() for host in record.quarantined]
     running = is_being_written(path)
     return {
         "store": str(path),
         "running": running,
         "complete": not missing,
-        "n_structures": len(store.hosts),
+        "n_structures": store.n_hosts,
         "n_variants": store.description.defects.n_variants,
-        "n_done": len(store.hosts) - sum(task.stop - task.start for task in missing),
-        "n_missing": sum(task.stop - task.start for task in missing),
+        "n_done": store.n_hosts - n_missing,
+        "n_missing": n_missing,
         "quarantined": quarantined,
         "eta_seconds": _eta(list(records.values()), len(missing)) if running else None,
+        "seconds_since_last": _age(records.values()),
+        "nodes": sorted({record.node for record in records.values()}),
         "peak_memory_mib": max((r.peak_memory_mib for r in records.values()), default=None),
     }
+
+
+def _age(records: Iterable[DoneRecord]) -> float | None:
+    """Seconds since a shard was last finished: a sign of life where locks don't cross nodes."""
+    last = max((record.finished for record in records), default=None)
+    return None if last is None else round(time.time() - last, 1)
 
 
 def _eta(records: list[DoneRecord], n_missing: int) -> float | None:
@@ -61,31 +71,24 @@ def verify(path: Path) -> dict[str, Any]:
         ok; digest, the same for the same run however it was computed; counts; problems.
     """
     store = Store(path)
-    problems: list[str] = []
+    problems = _check_inputs(store)
     digest = hashlib.sha256(store.input_hash.encode())
     n_missing = n_pdfs = n_quarantined = 0
-    try:
-        tasks = store.tasks
-    except ValueError as error:
-        problems.append(f"{error}; put back the library.json that the store was made from")
-        tasks = []
-    else:
-        problems += _check_inputs(store)
     records = read_records(store.ledger, store.input_hash)
-    for task in tasks:
-        if task.index not in records:
-            n_missing += task.stop - task.start
+    for shard in store.shards:
+        if shard.index not in records:
+            n_missing += shard.n_hosts
             continue
-        shard, labels = _check_shard(store, task, records[task.index], problems)
-        digest.update(shard.encode())
+        found, labels = _check_shard(store, shard, records[shard.index], problems)
+        digest.update(found.encode())
         n_pdfs += int((labels >= 0).sum())
-        n_quarantined += len(records[task.index].quarantined)
+        n_quarantined += len(records[shard.index].quarantined)
     if n_missing:
         problems.append(f"{n_missing} hosts are not computed yet: run generate again")
     return {
         "ok": not problems,
         "digest": digest.hexdigest(),
-        "n_structures": store.array("label").shape[0],
+        "n_structures": store.n_hosts,
         "n_pdfs": n_pdfs,
         "n_missing": n_missing,
         "n_quarantined": n_quarantined,
@@ -98,10 +101,14 @@ def _check_inputs(store: Store) -> list[str]:
     import zarr
     from zarr.storage import MemoryStore
 
-    if hash_inputs(store.description, store.hosts) != store.input_hash:
+    try:
+        input_hash, columns = read_inputs(store.description, store.hosts)
+    except ValueError as error:
+        return [f"{error}; put back the library.json that the store was made from"]
+    if input_hash != store.input_hash:
         return ["library.json or the run description was changed after the fact"]
     problems = []
-    expected = create_group(MemoryStore(), store.description, store.hosts, store.input_hash)
+    expected = create_arrays(MemoryStore(), store.description, columns.n_hosts)
     consolidated = zarr.open_group(store.path, mode="r")
     if consolidated.metadata.consolidated_metadata is None:
         problems.append("zarr.json has lost the consolidated metadata")
@@ -111,7 +118,9 @@ def _check_inputs(store: Store) -> list[str]:
             copies = [store.array(name), cast("zarr.Array", consolidated[name])]
             if any(_facts(copy) != _facts(array) for copy in copies):
                 problems.append(f"{name}: its metadata were changed after the fact")
-            elif name not in store.variant_arrays and not _same(copies[0][:], array[:]):
+            elif name in store.variant_arrays:
+                continue
+            elif not _same(copies[0], columns.arrays.get(name, array)):
                 problems.append(f"{name} is not what the hosts and the description give")
         except Exception as error:
             problems.append(f"{name} can't be read: {type(error).__name__}: {error}")
@@ -129,19 +138,26 @@ def _facts(array: zarr.Array) -> tuple[Any, ...]:
     )
 
 
-def _same(found: Any, expected: Any) -> bool:
-    found, expected = np.asarray(found), np.asarray(expected)
-    return np.array_equal(found, expected, equal_nan=expected.dtype.kind == "f")
+def _same(found: zarr.Array, expected: zarr.Array | np.ndarray) -> bool:
+    """Whether two arrays hold the same, read chunk by chunk, since a large library has many."""
+    return all(
+        np.array_equal(
+            np.asarray(found[start : start + found.chunks[0]]),
+            np.asarray(expected[start : start + found.chunks[0]]),
+            equal_nan=found.dtype.kind == "f",
+        )
+        for start in range(0, found.shape[0], found.chunks[0])
+    )
 
 
 def _check_shard(
-    store: Store, task: Task, record: DoneRecord, problems: list[str]
+    store: Store, shard: Shard, record: DoneRecord, problems: list[str]
 ) -> tuple[str, np.ndarray]:
     """The digest of a shard as it is on disk, and its labels."""
-    hosts = f"hosts {task.start} to {task.stop - 1}"
+    hosts = f"hosts {shard.start} to {shard.stop - 1}"
     remedy = "`generate --repair` makes them anew"
     try:
-        rows = store.read_shard(task)
+        rows = store.read_shard(shard)
     # As above: damage takes many forms.
     except Exception as error:
         problems.append(f"{hosts} can't be read ({type(error).__name__}: {error}); {remedy}")

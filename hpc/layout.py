@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from zarr.storage import StoreLike
 
 _HOSTS_PER_CHUNK = 8
+# Few enough that they are gone again before Python's garbage collector has looked at them twice.
+_HOSTS_PER_BLOCK = 128
 VARIANT_ARRAYS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "label": (
         "int8",
@@ -41,7 +45,7 @@ VARIANT_ARRAYS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     ),
     "n_atoms": ("int32", 0, {"long_name": "atoms in the supercell", "units": "1"}),
 }
-_HOST_COLUMNS: dict[str, tuple[Any, dict[str, Any]]] = {
+HOST_COLUMNS: dict[str, tuple[Any, dict[str, Any]]] = {
     "id": (str, {"long_name": "host"}),
     "element": (str, {"long_name": "host element"}),
     "space_group": ("int16", {"long_name": "space group number", "units": "1"}),
@@ -66,16 +70,42 @@ def observable_of(description: RunDescription) -> Observable:
     return PairDistributionFunction(description.pdf)
 
 
+class HostColumns:
+    """What the store tells of its hosts: one array (n_hosts,) for each of the columns."""
+
+    def __init__(self, n_hosts: int) -> None:
+        self.arrays = {name: np.empty(n_hosts, _dtype(name)) for name in HOST_COLUMNS}
+        self.n_hosts = n_hosts
+
+    def noting(self, hosts: Iterable[Host]) -> Iterator[Host]:
+        """Pass all hosts of the store on, in order, and fill the columns meanwhile."""
+        rest, start = iter(hosts), 0
+        while block := list(islice(rest, _HOSTS_PER_BLOCK)):
+            for name, array in self.arrays.items():
+                values = [getattr(host, name) for host in block]
+                array[start : start + len(block)] = [math.nan if v is None else v for v in values]
+            yield from block
+            start += len(block)
+
+
+def _dtype(column: str) -> np.dtype:
+    kind = HOST_COLUMNS[column][0]
+    return np.dtypes.StringDType() if kind is str else np.dtype(kind)
+
+
 def create_group(
-    target: StoreLike, description: RunDescription, hosts: list[Host], input_hash: str
+    target: StoreLike, description: RunDescription, hosts: HostColumns, input_hash: str
 ) -> zarr.Group:
     """Make the group with all that is known before the first task; rows hold the fill values."""
     import zarr
 
-    group = zarr.open_group(target, mode="a")
-    _create_coordinates(group, description)
-    _create_host_columns(group, hosts)
-    _create_variant_arrays(group, description, len(hosts))
+    group = create_arrays(target, description, hosts.n_hosts)
+    for name, column in hosts.arrays.items():
+        array = cast("zarr.Array", group[name])
+        # Chunk by chunk, since all at once take several times the memory of the column.
+        for start in range(0, hosts.n_hosts, array.chunks[0]):
+            chunk = slice(start, start + array.chunks[0])
+            array[chunk] = column[chunk]
     group.attrs.update(
         {
             "title": "Pair distribution functions of elemental metals with point defects",
@@ -94,6 +124,25 @@ def create_group(
         return zarr.consolidate_metadata(target)
 
 
+def create_arrays(target: StoreLike, description: RunDescription, n_hosts: int) -> zarr.Group:
+    """Make all arrays of a store; of those that have values by now, only the coordinates do."""
+    import zarr
+
+    group = zarr.open_group(target, mode="a")
+    _create_coordinates(group, description)
+    for name, (_, attributes) in HOST_COLUMNS.items():
+        group.create_array(
+            name,
+            shape=(n_hosts,),
+            dtype=_dtype(name),
+            dimension_names=("structure",),
+            attributes=attributes,
+            overwrite=True,
+        )
+    _create_variant_arrays(group, description, n_hosts)
+    return group
+
+
 def _create_coordinates(group: zarr.Group, description: RunDescription) -> None:
     coordinates = observable_of(description).coordinates()
     coordinates["variant"] = (
@@ -103,22 +152,6 @@ def _create_coordinates(group: zarr.Group, description: RunDescription) -> None:
     for name, (values, attributes) in coordinates.items():
         group.create_array(
             name, data=values, dimension_names=(name,), attributes=attributes, overwrite=True
-        )
-
-
-def _create_host_columns(group: zarr.Group, hosts: list[Host]) -> None:
-    for name, (dtype, attributes) in _HOST_COLUMNS.items():
-        values = [getattr(host, name) for host in hosts]
-        column = np.array(
-            [math.nan if value is None else value for value in values],
-            dtype=np.dtypes.StringDType() if dtype is str else dtype,
-        )
-        group.create_array(
-            name,
-            data=column,
-            dimension_names=("structure",),
-            attributes=attributes,
-            overwrite=True,
         )
 
 

@@ -7,44 +7,71 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
 from defectgen.host import Host
+from defectgen.library import embedded_library, open_library, take
 from hpc.description import LibrarySettings
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Task:
-    """The unit of work and of writing: the hosts of one shard."""
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The unit of work and of writing: a run of consecutive hosts."""
 
     index: int
     start: int
     stop: int
 
+    @property
+    def n_hosts(self) -> int:
+        return self.stop - self.start
 
-def plan_tasks(n_hosts: int, hosts_per_shard: int) -> list[Task]:
+
+class Task(BaseModel):
+    """A shard with its hosts, so that who computes it needs no library."""
+
+    model_config = ConfigDict(frozen=True)
+
+    index: int
+    start: int
+    hosts: tuple[Host, ...]
+
+    @property
+    def stop(self) -> int:
+        return self.start + len(self.hosts)
+
+
+def plan_shards(n_hosts: int, hosts_per_shard: int) -> list[Shard]:
     """Consecutive runs of hosts, one a shard."""
     starts = range(0, n_hosts, hosts_per_shard)
-    return [Task(i, s, min(s + hosts_per_shard, n_hosts)) for i, s in enumerate(starts)]
+    return [Shard(i, s, min(s + hosts_per_shard, n_hosts)) for i, s in enumerate(starts)]
 
 
-def select_hosts(settings: LibrarySettings) -> list[Host]:
-    """The hosts of a run, in the order of the store.
+def task_of(shard: Shard, hosts: Sequence[Host]) -> Task:
+    """The task of a shard of `hosts`, of which it reads only its own."""
+    own = tuple(hosts[shard.start : shard.stop])
+    return Task(index=shard.index, start=shard.start, hosts=own)
+
+
+def select_hosts(settings: LibrarySettings) -> Sequence[Host]:
+    """The hosts of a run, in the order of the store; those of a large library stay in its file.
 
     Raises:
-        ValueError: the source does not exist or holds no usable host.
+        ValueError: the source does not exist or holds no usable host. What is wrong with a host
+            in a large library is found when it is read.
     """
     hosts = _read_hosts(settings)
     if not hosts:
         raise ValueError(f"{settings.source}: no usable host; see `defectpdf library`")
     if settings.limit is not None and settings.limit < len(hosts):
-        hosts = _evenly_spaced(hosts, settings.limit)
+        hosts = evenly_spaced(hosts, settings.limit)
     return hosts
 
 
-def _read_hosts(settings: LibrarySettings) -> list[Host]:
-    from defectgen.library import embedded_library, read_library
-
+def _read_hosts(settings: LibrarySettings) -> Sequence[Host]:
     if settings.source == "embedded":
         return embedded_library(published_only=settings.published_only)
     path = Path(settings.source)
@@ -62,9 +89,12 @@ def _read_hosts(settings: LibrarySettings) -> list[Host]:
                 path,
             )
         return folder.hosts
-    hosts = read_library(path)
-    return [host for host in hosts if host.origin == "published" or not settings.published_only]
+    hosts = open_library(path)
+    if not settings.published_only:
+        return hosts
+    return take(hosts, np.flatnonzero([host.origin == "published" for host in hosts]))
 
 
-def _evenly_spaced(hosts: Sequence[Host], count: int) -> list[Host]:
-    return [hosts[i * len(hosts) // count] for i in range(count)]
+def evenly_spaced(hosts: Sequence[Host], count: int) -> Sequence[Host]:
+    """So many of the hosts, from the whole of them."""
+    return take(hosts, np.arange(count) * len(hosts) // count)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, Task
 
 log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
@@ -31,11 +31,18 @@ def track(n_hosts: int, n_variants: int) -> Iterator[Callable[[int], None]]:
 
 
 def _bar(console: Console) -> Progress:
-    from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+    from rich.progress import MofNCompleteColumn, Progress, ProgressColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:.0f} PDFs/s" if speed else "", style="progress.data.speed")
 
     return Progress(
         *Progress.get_default_columns(),
         MofNCompleteColumn(),
+        Rate(),
         TimeElapsedColumn(),
         console=console,
     )

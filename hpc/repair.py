@@ -5,6 +5,7 @@ Shards are put right by the workers, which compute anew those that are not as re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from defectgen.host import Host
@@ -12,10 +13,10 @@ from defectgen.library import write_library
 from hpc.description import RunDescription
 from hpc.layout import create_group
 from hpc.ledger import read_records
-from hpc.store import Store, hash_inputs
+from hpc.store import Store, read_inputs
 
 
-def restore(path: Path, description: RunDescription, hosts: list[Host]) -> None:
+def restore(path: Path, description: RunDescription, hosts: Sequence[Host]) -> None:
     """Write library, metadata, coordinates and host columns anew where they are not as made.
 
     A store of another run is left as it is; `open_or_create` refuses it.
@@ -25,7 +26,7 @@ def restore(path: Path, description: RunDescription, hosts: list[Host]) -> None:
     """
     from zarr.storage import MemoryStore
 
-    input_hash = hash_inputs(description, hosts)
+    input_hash, columns = read_inputs(description, hosts)
     try:
         if Store(path).input_hash != input_hash:
             return
@@ -36,7 +37,7 @@ def restore(path: Path, description: RunDescription, hosts: list[Host]) -> None:
                 "and the library that the store was made from"
             ) from None
     as_made: dict = {}
-    create_group(MemoryStore(as_made), description, hosts, input_hash)
+    create_group(MemoryStore(as_made), description, columns, input_hash)
     for key, content in as_made.items():
         _restore_file(path / key, content.to_bytes())
     write_library(path / "library.json", hosts)

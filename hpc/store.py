@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -20,12 +20,12 @@ import numpy as np
 from pydantic import ValidationError
 
 from defectgen.host import Host
-from defectgen.library import read_library, write_library
+from defectgen.library import open_library, write_library
 from hpc.description import RunDescription, differences, first_mistake
-from hpc.layout import VARIANT_ARRAYS, create_group, observable_of
+from hpc.layout import VARIANT_ARRAYS, HostColumns, create_group, observable_of
 from hpc.ledger import DoneRecord
 from hpc.observables import Observable
-from hpc.plan import Task, plan_tasks
+from hpc.plan import Shard, Task, plan_shards, task_of
 
 if TYPE_CHECKING:
     import zarr
@@ -54,12 +54,30 @@ class Store:
             raise ValueError(f"{path / 'zarr.json'} is damaged: {error}") from None
 
     @cached_property
-    def hosts(self) -> list[Host]:
-        return read_library(self.path / "library.json")
+    def hosts(self) -> Sequence[Host]:
+        """The hosts, read from disk as they are asked for."""
+        return open_library(self.path / "library.json")
 
     @cached_property
-    def tasks(self) -> list[Task]:
-        return plan_tasks(len(self.hosts), self.description.hosts_per_shard)
+    def shards(self) -> list[Shard]:
+        return plan_shards(self.n_hosts, self.description.hosts_per_shard)
+
+    def task(self, shard: Shard) -> Task:
+        return task_of(shard, self.hosts)
+
+    @cached_property
+    def n_hosts(self) -> int:
+        """Number of hosts.
+
+        Raises:
+            ValueError: the metadata of all arrays are lost.
+        """
+        for name in self.variant_arrays:
+            try:
+                return self.array(name).shape[0]
+            except (KeyError, TypeError, ValueError):  # damaged; another array knows it too
+                continue
+        raise ValueError(f"{self.path} has lost its arrays: `generate --repair` makes them anew")
 
     @cached_property
     def input_hash(self) -> str:
@@ -82,28 +100,29 @@ class Store:
     def write_shard(self, task: Task, rows: Mapping[str, np.ndarray]) -> None:
         """Write the rows (n_hosts, V, ...) of each of `variant_arrays` for one task.
 
-        They are on the disk when it returns, also if the power fails, and whatever a writer that
-        was killed had left of them is gone.
+        They are on the disk when it returns, also if the power fails.
         """
         for name in self.variant_arrays:
             folder = self.path / name / "c" / str(task.index)
-            for partial in folder.rglob("*.partial"):
-                partial.unlink(missing_ok=True)
+            # A writer that was killed may have left part of a file, and zarr would read a
+            # damaged shard before it writes it anew.
+            for file in [path for path in folder.rglob("*") if path.is_file()]:
+                file.unlink(missing_ok=True)
             self.array(name)[task.start : task.stop] = rows[name]
             _sync(folder)
 
-    def read_shard(self, task: Task) -> dict[str, np.ndarray]:
+    def read_shard(self, shard: Shard | Task) -> dict[str, np.ndarray]:
         """Read back what `write_shard` wrote, every byte from disk."""
         return {
-            name: np.asarray(self.array(name)[task.start : task.stop])
+            name: np.asarray(self.array(name)[shard.start : shard.stop])
             for name in self.variant_arrays
         }
 
-    def is_intact(self, task: Task, record: DoneRecord) -> bool:
+    def is_intact(self, shard: Shard | Task, record: DoneRecord) -> bool:
         """Whether a shard can be read and holds what was written."""
         # Damage takes many forms, from a missing file to a failing codec.
         try:
-            return shard_digest(self.read_shard(task)) == record.digest
+            return shard_digest(self.read_shard(shard)) == record.digest
         except Exception:
             return False
 
@@ -131,7 +150,7 @@ def shard_digest(rows: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def open_or_create(path: Path, description: RunDescription, hosts: list[Host]) -> Store:
+def open_or_create(path: Path, description: RunDescription, hosts: Sequence[Host]) -> Store:
     """The store at `path`: a new one, or the one there if it is of the same run.
 
     The caller holds `hpc.locks.creating`. A store that was killed while it was made holds no
@@ -140,25 +159,52 @@ def open_or_create(path: Path, description: RunDescription, hosts: list[Host]) -
     Raises:
         ValueError: `path` holds something else, or a run with other settings or hosts.
     """
-    input_hash = hash_inputs(description, hosts)
-    unfinished = path / "ledger" / "unfinished"
-    if unfinished.exists() or _holds_nothing(path):
-        unfinished.touch()
-        (path / "zarr.json").unlink(missing_ok=True)
-        write_library(path / "library.json", hosts)
-        create_group(path, description, hosts, input_hash)
-        _sync(path)
-        unfinished.unlink()
+    if is_to_be_made(path):
+        _create(path, description, hosts)
+        return Store(path, mode="r+")
     store = Store(path, mode="r+")
-    if store.input_hash != input_hash:
-        lines = differences(
-            store.description.model_dump(mode="json"), description.model_dump(mode="json")
-        )
-        raise ValueError(
-            f"{path} holds another run ({'; '.join(lines) or 'the hosts have changed'}): "
-            "use another --store, or the stored settings"
-        )
+    refuse_another_run(store, description, hash_inputs(description, hosts))
     return store
+
+
+def _create(path: Path, description: RunDescription, hosts: Sequence[Host]) -> None:
+    unfinished = path / "ledger" / "unfinished"
+    sweep_partial_files(path)
+    unfinished.touch()
+    (path / "zarr.json").unlink(missing_ok=True)
+    # Reading a large library takes longer than all the rest, so that it is read once.
+    inputs, columns = InputHash(description), HostColumns(len(hosts))
+    write_library(path / "library.json", columns.noting(inputs.noting(hosts)))
+    create_group(path, description, columns, inputs.hexdigest())
+    _sync(path)
+    unfinished.unlink()
+
+
+def is_to_be_made(path: Path) -> bool:
+    """Whether there is no store at `path` yet, or one that was killed while it was made."""
+    return (path / "ledger" / "unfinished").exists() or _holds_nothing(path)
+
+
+def refuse_another_run(store: Store, description: RunDescription, input_hash: str) -> None:
+    """Raise ValueError, with what differs, unless a store is of this run."""
+    if store.input_hash == input_hash:
+        return
+    lines = differences(
+        store.description.model_dump(mode="json"), description.model_dump(mode="json")
+    )
+    raise ValueError(
+        f"{store.path} holds another run ({'; '.join(lines) or 'the hosts have changed'}): "
+        "use another --store, or the stored settings"
+    )
+
+
+def sweep_partial_files(path: Path) -> None:
+    """Remove what writers that were killed left half-written anywhere in a store.
+
+    For a store that nobody else writes to.
+    """
+    for partial in path.rglob("*.partial"):
+        partial.unlink(missing_ok=True)
 
 
 def _holds_nothing(path: Path) -> bool:
@@ -170,10 +216,34 @@ def _holds_nothing(path: Path) -> bool:
     )
 
 
-def hash_inputs(description: RunDescription, hosts: list[Host]) -> str:
+class InputHash:
     """Hash of the hosts and of all settings but those that say where the hosts came from."""
-    settings = description.model_dump(mode="json", exclude={"library"})
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for host in hosts:
-        digest.update(host.model_dump_json().encode())
-    return digest.hexdigest()
+
+    def __init__(self, description: RunDescription) -> None:
+        settings = description.model_dump(mode="json", exclude={"library"})
+        self._digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+
+    def noting(self, hosts: Iterable[Host]) -> Iterator[Host]:
+        """Pass all hosts on, in order, and take them into the hash meanwhile."""
+        for host in hosts:
+            self._digest.update(host.model_dump_json().encode())
+            yield host
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
+def hash_inputs(description: RunDescription, hosts: Iterable[Host]) -> str:
+    """The `InputHash` of a run."""
+    inputs = InputHash(description)
+    for _ in inputs.noting(hosts):
+        pass
+    return inputs.hexdigest()
+
+
+def read_inputs(description: RunDescription, hosts: Sequence[Host]) -> tuple[str, HostColumns]:
+    """Hash and columns of a run's hosts, which are read once."""
+    inputs, columns = InputHash(description), HostColumns(len(hosts))
+    for _ in columns.noting(inputs.noting(hosts)):
+        pass
+    return inputs.hexdigest(), columns

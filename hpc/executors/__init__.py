@@ -6,7 +6,7 @@ tasks to their outcomes, in any order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from importlib import import_module
 
@@ -14,7 +14,8 @@ from hpc.ledger import Outcome
 from hpc.plan import Task
 
 Work = Callable[[Task], Outcome]
-Execute = Callable[[Work, Sequence[Task]], Iterator[Outcome]]
+Execute = Callable[[Work, Iterable[Task]], Iterator[Outcome]]
+"""Takes the tasks as it goes, a few at a time: all of a large library would fill the memory."""
 
 ENGINES = ("serial", "dask", "mpi")
 

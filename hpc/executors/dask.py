@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,8 @@ def start(workers: int, cluster: str = "local") -> Iterator[Execute]:
         with begin(workers) as running, Client(running) as client:
             _announce_dashboard(client)
 
-            def execute(work: Work, tasks: Sequence[Task]) -> Iterator[DoneRecord]:
+            def execute(work: Work, tasks: Iterable[Task]) -> Iterator[DoneRecord]:
+                tasks = list(tasks)
                 keys = [f"shard-{task.index:06d}" for task in tasks]
                 futures = client.map(partial(_outcome, work), tasks, key=keys)
                 for future in as_completed(futures):

@@ -6,7 +6,7 @@ mpiexec -n 3 defectpdf generate --engine mpi --store metals.zarr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from hpc.executors import Execute, Work, serial
@@ -47,7 +47,7 @@ def start(workers: int) -> Iterator[Execute | None]:
             yield None
             return
 
-        def execute(work: Work, tasks: Sequence[Task]) -> Iterator[DoneRecord]:
+        def execute(work: Work, tasks: Iterable[Task]) -> Iterator[DoneRecord]:
             yield from pool.map(work, tasks, unordered=True)  # type: ignore[attr-defined]
 
         yield execute

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import threading
 from collections import Counter, defaultdict
 from importlib.resources import files
 
 import numpy as np
 import pytest
 import spglib
+from hypothesis import given
+from hypothesis import strategies as st
 
 from defectgen.build_library import (
     FRAMEWORK_VOLUME,
@@ -19,7 +23,14 @@ from defectgen.build_library import (
     volume_per_atom,
 )
 from defectgen.elements import atomic_number, atomic_volume, debye_uiso, metals
-from defectgen.library import embedded_library, read_library, write_library
+from defectgen.library import (
+    LibraryFile,
+    embedded_library,
+    open_library,
+    read_library,
+    take,
+    write_library,
+)
 
 # spglib announces a change of its error handling at every call.
 pytestmark = pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")
@@ -204,3 +215,140 @@ def test_broken_library_is_named_with_its_problem(tmp_path, text, problem):
 def test_missing_library_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"cannot read the library .*none\.json"):
         read_library(tmp_path / "none.json")
+
+
+@pytest.fixture(scope="module")
+def library_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("library") / "library.json"
+    write_library(path, LIBRARY[:40])
+    return path
+
+
+def test_hosts_with_a_line_each_are_read_when_asked_for(library_file):
+    hosts = open_library(library_file)
+    assert isinstance(hosts, LibraryFile)
+    assert list(hosts) == read_library(library_file) == LIBRARY[:40]
+    assert (len(hosts), hosts[0], hosts[-1]) == (40, LIBRARY[0], LIBRARY[39])
+    assert LIBRARY[7] in hosts
+    with pytest.raises(IndexError):
+        hosts[40]
+
+
+@given(
+    start=st.none() | st.integers(-50, 50),
+    stop=st.none() | st.integers(-50, 50),
+    step=st.none() | st.integers(-5, 5).filter(bool),
+    places=st.lists(st.integers(0, 39), unique=True),
+)
+def test_parts_of_a_library_file_are_those_of_a_list(library_file, start, stop, step, places):
+    chosen = slice(start, stop, step)
+    hosts = open_library(library_file)[chosen]
+    expected = LIBRARY[:40][chosen]
+    assert list(hosts) == expected
+    assert [hosts[i] for i in range(-len(expected), len(expected))] == expected * 2
+    some = [place for place in places if place < len(expected)]
+    indices = np.array(some, dtype=int)
+    assert list(take(hosts, indices)) == take(expected, indices) == [expected[i] for i in some]
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda lines: json.dumps([json.loads(line) for line in lines], indent=1),
+        lambda lines: json.dumps([json.loads(line) for line in lines], indent=0),
+        lambda lines: f"[{','.join(lines)}]",
+        lambda lines: "[\n" + ",\n".join(lines) + "\n]",
+        lambda lines: "[\n" + ",\n".join([f"{lines[0]}, {lines[1]}", *lines[2:]]) + "\n]\n",
+        lambda lines: "[\r\n" + ",\r\n".join(lines) + "\r\n]\r\n",
+        lambda lines: "[\n\n" + ",\n".join(lines) + "\n]\n",
+        lambda lines: "[\n" + ",\n\n".join(lines) + "\n]\n",
+    ],
+)
+def test_every_layout_is_read(tmp_path, layout):
+    lines = [host.model_dump_json() for host in LIBRARY[:4]]
+    path = tmp_path / "library.json"
+    path.write_bytes(layout(lines).encode())
+    hosts = open_library(path)
+    assert list(hosts) == read_library(path) == LIBRARY[:4]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda lines: lines.insert(4, lines.pop(4).replace('"a":', '"b":')), r"3\.a: Field"),
+        (lambda lines: lines.insert(4, lines.pop(4).replace(":", ";", 1)), "Invalid JSON"),
+        (lambda lines: lines.insert(2, lines[3]), "host id '.*' occurs more than once"),
+        (lambda lines: lines.insert(4, lines.pop(4).rstrip(",")), "Invalid JSON"),
+        (lambda lines: lines.pop(), "Invalid JSON"),
+        (lambda lines: lines.append("{}"), "Invalid JSON"),
+    ],
+)
+def test_broken_lines_are_named_with_their_problem(tmp_path, library_file, change, problem):
+    lines = library_file.read_text().splitlines()
+    change(lines)
+    path = tmp_path / "broken.json"
+    path.write_text("\n".join(lines) + "\n")
+    for read in (read_library, open_library):
+        with pytest.raises(ValueError, match=rf"broken\.json.*{problem}"):
+            list(read(path))
+
+
+def test_a_host_is_named_by_its_place_in_the_file(tmp_path, library_file):
+    path = tmp_path / "broken.json"
+    lines = library_file.read_text().splitlines()
+    lines[31] = lines[31].replace('"a":', '"b":')
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"broken\.json is not a library of hosts at 30\.a"):
+        list(open_library(path)[20:])
+
+
+def test_different_ids_of_one_hash_are_no_repetition(library_file, monkeypatch):
+    monkeypatch.setattr("defectgen.library.hash", lambda _: 5, raising=False)
+    assert len(list(open_library(library_file))) == 40
+
+
+def test_a_library_that_vanishes_meanwhile_is_named(tmp_path):
+    path = tmp_path / "library.json"
+    write_library(path, LIBRARY[:3])
+    hosts = open_library(path)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"cannot read the library .*library\.json"):
+        hosts[0]
+
+
+def test_writing_takes_hosts_as_they_come_and_leaves_the_old_file_if_it_fails(tmp_path):
+    path = tmp_path / "library.json"
+    write_library(path, iter(LIBRARY[:5]))
+    before = path.read_bytes()
+
+    def failing():
+        yield LIBRARY[0]
+        assert path.read_bytes() == before
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_library(path, failing())
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["library.json"]
+
+
+def test_a_library_may_be_written_over_itself(tmp_path):
+    path = tmp_path / "library.json"
+    write_library(path, LIBRARY[:5])
+    write_library(path, open_library(path)[1:])
+    assert read_library(path) == LIBRARY[1:5]
+
+
+def test_writing_follows_links_and_leaves_pipes_in_place(tmp_path):
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    write_library(tmp_path / "link.json", LIBRARY[:2])
+    assert (tmp_path / "link.json").is_symlink()
+    assert read_library(tmp_path / "real.json") == LIBRARY[:2]
+    pipe, received = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    write_library(pipe, LIBRARY[:2])
+    reader.join(timeout=30)
+    assert received == [(tmp_path / "real.json").read_bytes()]
+    assert pipe.is_fifo()
