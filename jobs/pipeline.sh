@@ -42,7 +42,7 @@ submit() { # ARGUMENTS of sbatch; adds the job's number to `submitted`, or a nam
         set -- --dependency="afterok:${submitted[-1]}" --kill-on-invalid-dep=yes "$@"
     fi
     if [ -n "$dry" ]; then
-        printf '%q ' sbatch "$@" && echo
+        printf sbatch && printf ' %q' "$@" && echo
         job="JOB$((${#submitted[@]} + 1))"
     elif ! job=$(sbatch --parsable "$@"); then
         if [ ${#submitted[@]} -gt 0 ]; then scancel "${submitted[@]}"; fi
@@ -53,7 +53,8 @@ submit() { # ARGUMENTS of sbatch; adds the job's number to `submitted`, or a nam
 
 if [ -n "$dry" ]; then
     source "$jobs/environment.sh"
-    defectpdf generate --dry-run "${generate[@]}"
+    tasks=$(sed -n 's/^#SBATCH --ntasks=//p' "$jobs/generate.sh")
+    defectpdf generate --dry-run --workers "$tasks" "${generate[@]}"
 elif ! command -v sbatch >/dev/null; then
     refuse "no sbatch here: run it where Slurm is, or jobs/laptop.sh on this machine"
 fi

@@ -7,26 +7,14 @@ import re
 from pathlib import Path
 
 import pytest
+from cluster import Slurm
+from runs import TOML, Bench
 
-from hpc.description import read_description
-from hpc.executors import start_executor
-from hpc.generate import generate
 from hpc.inspect import verify
 
 pytestmark = pytest.mark.slurm
 
 JOBS = Path(__file__).parents[2] / "jobs"
-SMALL = """
-hosts_per_shard = 2
-[library]
-limit = 11
-[defects]
-supercell = [2, 2, 2]
-variants_per_kind = 1
-[pdf]
-rmax = 12.0
-points = 60
-"""
 # Some seconds on one core: long enough to be stopped after its first shard.
 LONG = """
 hosts_per_shard = 1
@@ -44,17 +32,15 @@ def digest(store: Path) -> str:
 
 
 def serial_digest(folder: Path, text: str) -> str:
-    description = folder / "run.toml"
-    description.write_text(text)
-    with start_executor("serial", 1) as execute:
-        assert execute is not None
-        generate(folder / "store.zarr", read_description(description), execute)
-    return digest(folder / "store.zarr")
+    bench = Bench(folder)
+    (folder / "run.toml").write_text(text)
+    assert bench.generate().returncode == 0
+    return digest(bench.store)
 
 
 @pytest.fixture(scope="module")
 def small_digest(tmp_path_factory) -> str:
-    return serial_digest(tmp_path_factory.mktemp("small"), SMALL)
+    return serial_digest(tmp_path_factory.mktemp("small"), TOML)
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +51,12 @@ def long_digest(tmp_path_factory) -> str:
 @pytest.fixture
 def folder(tmp_path) -> Path:
     """Where jobs are submitted: not the project, with the descriptions of two runs."""
-    (tmp_path / "small.toml").write_text(SMALL)
+    (tmp_path / "small.toml").write_text(TOML)
     (tmp_path / "long.toml").write_text(LONG)
     return tmp_path
 
 
-def submit_and_hold(slurm, folder: Path, *options: str, **environment: str) -> str:
+def submit_and_hold(slurm: Slurm, folder: Path, *options: str, **environment: str) -> str:
     """A job whose step has been halted after its first shard; a TERM is what goes on from there."""
     job = slurm.submit(
         "--ntasks=1",
@@ -86,26 +72,26 @@ def submit_and_hold(slurm, folder: Path, *options: str, **environment: str) -> s
     return job
 
 
-def hold(slurm, folder: Path, job: str) -> None:
+def hold(slurm: Slurm, folder: Path, job: str) -> None:
     before = len(list(folder.glob("s.zarr/ledger/0*.json")))
     slurm.until(lambda: len(list(folder.glob("s.zarr/ledger/0*.json"))) > before, job)
     slurm.run("scancel", "--signal=STOP", job)
 
 
-def stop(slurm, job: str) -> None:
+def stop(slurm: Slurm, job: str) -> None:
     """What --signal does at a job's walltime."""
     notices = slurm.jobs(job)[0].log.count("must stop")
     slurm.run("scancel", "--batch", "--signal=TERM", job)
     let_stop(slurm, job, notices)
 
 
-def let_stop(slurm, job: str, notices: int = 0) -> None:
+def let_stop(slurm: Slurm, job: str, notices: int = 0) -> None:
     """Let the halted step of a job see the TERM that its script has got."""
     slurm.until(lambda: slurm.jobs(job)[0].log.count("must stop") > notices, job)
     slurm.until(lambda: slurm.run("scancel", "--signal=CONT", job) or is_over(slurm, job), job)
 
 
-def is_over(slurm, job: str) -> bool:
+def is_over(slurm: Slurm, job: str) -> bool:
     return slurm.jobs(job)[0].state != "RUNNING"
 
 
@@ -235,7 +221,7 @@ def test_only_the_task_of_an_array_that_stops_is_requeued(slurm, folder):
     assert states[False] == "RUNNING"
 
 
-def submit_program(slurm, folder: Path, program: str, *options: str) -> str:
+def submit_program(slurm: Slurm, folder: Path, program: str, *options: str) -> str:
     """A job that runs a bash program, with its place in an array as $1, as the jobs do theirs."""
     script = folder / "job.sh"
     script.write_text(
