@@ -17,8 +17,9 @@ from hpc.supervisor import Order, Reply
 
 def main() -> None:
     """Serve until there are no more orders."""
-    # An interrupt from the terminal is for the parent, which then closes the pipe.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What ends a whole terminal or Slurm job is for the parent, which then ends this process.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not look like a reply
     try:

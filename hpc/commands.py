@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class Cluster(StrEnum):
     local = "local"
     slurm = "slurm"
+    srun = "srun"
 
 
 class Engine(StrEnum):
@@ -40,7 +41,18 @@ def generate(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Dask workers.")] = 1,
     cluster: Annotated[
-        Cluster | None, typer.Option(help="Where Dask workers run.  [default: local]")
+        Cluster | None,
+        typer.Option(
+            help="Where Dask workers run: on this machine, as jobs of their own, or as the tasks "
+            "of this Slurm job.  [default: local]"
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS|FILE", help="Use the workers of this Dask scheduler."),
+    ] = None,
+    performance_report: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write Dask's report of the run.")
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Take this many hosts, evenly spaced.")
@@ -79,10 +91,21 @@ def generate(
             raise ValueError("--dry-run can't tell what --repair does: see `defectpdf verify`")
         _say_what_it_takes(store, description, workers, share, json)
         return
-    chosen = engine or (Engine.dask if workers > 1 or cluster else Engine.serial)
-    if cluster and chosen is not Engine.dask:
-        raise ValueError(f"--cluster is for --engine dask, not for {chosen.value}")
-    options = {"cluster": cluster.value} if cluster else {}
+    options: dict[str, str | Path | None] = {
+        "cluster": cluster and cluster.value,
+        "scheduler": scheduler,
+        "performance_report": performance_report,
+    }
+    given = [name for name, value in options.items() if value is not None]
+    chosen = engine or (Engine.dask if workers > 1 or given else Engine.serial)
+    if chosen is Engine.dask:
+        # All that work on a store see its folder.
+        options["shared"] = store.absolute().parent
+    elif given:
+        option = given[0].replace("_", "-")
+        raise ValueError(f"--{option} is for --engine dask, not for {chosen.value}")
+    else:
+        options = {}
     with start_executor(chosen.value, workers, **options) as execute:
         if execute is None:
             return

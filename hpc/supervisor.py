@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from pydantic import BaseModel, ConfigDict
 
@@ -91,11 +92,16 @@ class SupervisedWork:
                 given_up[outcome.host] = f"{outcome.reason} ({ATTEMPTS} times)"
 
 
+class WorkerStopped(Exception):
+    """The worker was stopped while it computed: another one has to do the task."""
+
+
 class _Child:
     """The computing process of this worker."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._one_at_a_time = Lock()
 
     def start(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
@@ -109,13 +115,18 @@ class _Child:
         return self._process
 
     def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
 
     def run(self, order: Order) -> DoneRecord | Failure:
         """Do one task, or say which host it failed on (None: on none in particular)."""
+        # A worker of a Dask scheduler that runs already may have several threads.
+        with self._one_at_a_time:
+            return self._run(order)
+
+    def _run(self, order: Order) -> DoneRecord | Failure:
         process = self.start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -132,16 +143,19 @@ class _Child:
             if reply.error is not None:
                 return Failure(host=host if reply.blames_host else None, reason=reply.error)
             host, since = reply.host, time.monotonic()
-        return Failure(host=host, reason=self._cause_of_death(order, time.monotonic() - since))
+        code = process.wait()
+        if self._process is not process:
+            raise WorkerStopped
+        late = time.monotonic() - since >= order.timeout
+        return Failure(host=host, reason=_cause_of_death(code, order.timeout, late))
 
-    def _cause_of_death(self, order: Order, seconds: float) -> str:
-        assert self._process is not None
-        code = self._process.wait()
-        if code > 0 and seconds >= order.timeout:
-            return f"not done within {order.timeout:g} s"
-        if code < 0:
-            return f"the computing process was killed by {signal.Signals(-code).name}"
-        return f"the computing process ended with exit code {code}"
+
+def _cause_of_death(code: int, timeout: float, late: bool) -> str:
+    if code > 0 and late:
+        return f"not done within {timeout:g} s"
+    if code < 0:
+        return f"the computing process was killed by {signal.Signals(-code).name}"
+    return f"the computing process ended with exit code {code}"
 
 
 _child = _Child()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from importlib import import_module
+from pathlib import Path
 
 from hpc.ledger import Outcome
 from hpc.plan import Task
@@ -21,12 +22,12 @@ ENGINES = ("serial", "dask", "mpi")
 
 
 def start_executor(
-    engine: str, workers: int, **options: str
+    engine: str, workers: int, **options: str | Path | None
 ) -> AbstractContextManager[Execute | None]:
     """The executor of an engine; it yields None in a process that only serves as a worker.
 
     Args:
-        options: `cluster` for the engine "dask".
+        options: those of `hpc.executors.dask.start`, for that engine.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is not one of {', '.join(ENGINES)}")

@@ -5,20 +5,38 @@ mpiexec -n 3 defectpdf generate --engine mpi --store metals.zarr
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, cast
 
 from hpc.executors import Execute, Work, serial
-from hpc.ledger import DoneRecord
+from hpc.ledger import Outcome
 from hpc.plan import Task
+from hpc.supervisor import start_worker, stop_worker
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from mpi4py.futures import MPIPoolExecutor
+
+
+log = logging.getLogger(__name__)
+
+# One that a rank works on, and one that is there when it is done.
+_IN_FLIGHT_PER_RANK = 2
 
 
 @contextmanager
 def start(workers: int) -> Iterator[Execute | None]:
     """Yields the executor on rank 0 and None on the others, which work until it is left.
 
-    The number of workers is mpiexec's; a single rank works by itself.
+    The number of workers is mpiexec's; a single rank works by itself. A signal that ends rank 0,
+    or anything that ends another rank, ends all of them.
 
     Raises:
         ImportError: mpi4py or an MPI library is not installed.
@@ -42,12 +60,73 @@ def start(workers: int) -> Iterator[Execute | None]:
         with serial.start(1) as execute:
             yield execute
         return
-    with MPICommExecutor(MPI.COMM_WORLD, root=0) as pool:
-        if pool is None:
+    # Leaving the pool waits for tasks, so that a signal must be met within it and around it.
+    with _together(), _computing_child(), MPICommExecutor(MPI.COMM_WORLD, root=0) as root:
+        if root is None:
             yield None
             return
+        # What the types of mpi4py don't say.
+        pool = cast("MPIPoolExecutor", root)
+        with _together():
+            try:
+                yield lambda work, tasks: _run(pool, work, tasks)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
-        def execute(work: Work, tasks: Iterable[Task]) -> Iterator[DoneRecord]:
-            yield from pool.map(work, tasks, unordered=True)  # type: ignore[attr-defined]
 
-        yield execute
+@contextmanager
+def _together() -> Iterator[None]:
+    """What ends one rank out of turn ends all: the others would wait for it forever."""
+    from mpi4py import MPI
+
+    on_root = MPI.COMM_WORLD.Get_rank() == 0
+    try:
+        yield
+    except BaseException as error:
+        # The pool of rank 0 dismisses the others in good order after an error.
+        if on_root and isinstance(error, Exception):
+            raise
+        code = _exit_code(error)
+        log.error("rank %d: %r ends all ranks", MPI.COMM_WORLD.Get_rank(), error)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        MPI.COMM_WORLD.Abort(code)
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+@contextmanager
+def _computing_child() -> Iterator[None]:
+    from mpi4py import MPI
+
+    if MPI.COMM_WORLD.Get_rank() == 0:
+        yield
+        return
+    start_worker()
+    try:
+        yield
+    finally:
+        stop_worker()
+
+
+def _run(pool: MPIPoolExecutor, work: Work, tasks: Iterable[Task]) -> Iterator[Outcome]:
+    tasks = iter(tasks)
+    finished: SimpleQueue[Future[Outcome]] = SimpleQueue()
+
+    def submit(count: int) -> int:
+        """Submit up to `count` tasks more, and say how many there were."""
+        some = list(islice(tasks, count))
+        for task in some:
+            pool.submit(work, task).add_done_callback(finished.put)
+        return len(some)
+
+    n_ranks = pool.num_workers
+    in_flight = submit(_IN_FLIGHT_PER_RANK * n_ranks)
+    while in_flight:
+        outcome = finished.get().result()
+        in_flight += submit(1) - 1
+        yield outcome

@@ -14,7 +14,6 @@ from runs import N_SHARDS, Bench, files_of
 from hpc.inspect import status, verify
 from hpc.store import Store
 
-
 # Many times what a host takes, also the first one on a busy machine.
 TIMEOUT = "--timeout=6"
 

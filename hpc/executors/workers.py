@@ -1,0 +1,80 @@
+"""What all kinds of Dask workers have in common, and those of this machine."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from distributed import Client, LocalCluster, SpecCluster
+
+log = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    # Dask has workers give memory back at once; taking it again for every array costs more
+    # time than the computation, and the little that a worker holds does not matter.
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 28),
+}
+
+
+def _nothing_to_check(n_workers: int) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Workers of a scheduler.
+
+    Attributes:
+        client: connected to the scheduler.
+        address: of the scheduler.
+        hint: what a user can do where no worker comes.
+        check: raises OSError where none can come any more, given how many there are.
+    """
+
+    client: Client
+    address: str
+    hint: str
+    check: Callable[[int], None] = _nothing_to_check
+
+
+def connect(cluster: SpecCluster) -> Client:
+    """A client of a cluster in this process; the log says where the dashboard is."""
+    client = Client(cluster)
+    port = urlsplit(client.dashboard_link).port
+    log.info(
+        "Dask dashboard: http://%s:%s/status (from elsewhere, first: ssh -N -L %s:%s:%s %s)",
+        *(LOOPBACK, port),
+        *(port, LOOPBACK, port, socket.gethostname()),
+    )
+    return client
+
+
+@contextmanager
+def local_workers(workers: int) -> Iterator[Workers]:
+    """Scheduler, workers and dashboard listen on loopback only."""
+    # Workers inherit this: an interrupt is for the client, which then ends them.
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            host=LOOPBACK,
+            dashboard_address=f"{LOOPBACK}:0",
+            memory_limit=0,
+            env=ENVIRONMENT,
+            silence_logs=logging.ERROR,
+        )
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
+    with cluster, connect(cluster) as client:
+        yield Workers(client, cluster.scheduler_address, "they are started again by themselves")
