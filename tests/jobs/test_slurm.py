@@ -166,6 +166,16 @@ def test_at_its_walltime_a_job_is_requeued_and_completes(slurm, folder, long_dig
     assert digest(folder / "s.zarr") == long_digest
 
 
+def test_dask_stops_in_time_too(slurm, folder, long_digest):
+    arguments = [JOBS / "generate.sh", "long.toml", "--store=s.zarr", "--engine=dask"]
+    job = slurm.submit("--ntasks=1", *arguments, cwd=folder)
+    slurm.until(lambda: list(folder.glob("s.zarr/ledger/0*.json")), job)
+    slurm.run("scancel", "--batch", "--signal=TERM", job)
+    ended = slurm.finish(job)
+    assert ended.restarts == 1
+    assert digest(folder / "s.zarr") == long_digest
+
+
 def test_a_job_is_requeued_no_more_often_than_asked(slurm, folder):
     job = submit_and_hold(slurm, folder, DEFECTPDF_MAX_REQUEUES="1")
     stop(slurm, job)
