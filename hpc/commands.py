@@ -5,11 +5,16 @@ from __future__ import annotations
 import json as json_module
 import logging
 import signal
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from hpc.description import RunDescription
+    from hpc.locks import Part
 
 
 class Cluster(StrEnum):
@@ -62,6 +67,12 @@ def generate(
         float,
         typer.Option(min=0.1, help="Seconds after which a host is given up, at the third try."),
     ] = 600.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it takes, measured; write nothing.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print what --dry-run says as JSON.")
+    ] = False,
 ) -> None:
     """Compute the PDFs of all hosts and their defects into a Zarr store."""
     from hpc.description import read_description
@@ -73,6 +84,13 @@ def generate(
     signal.signal(signal.SIGTERM, _stop)
     share = Part.parse(part) if part is not None else None
     description = read_description(run, limit) if run or limit else None
+    if json and not dry_run:
+        raise ValueError("--json is for --dry-run; `defectpdf status --json` tells of a store")
+    if dry_run:
+        if repair:
+            raise ValueError("--dry-run can't tell what --repair does: see `defectpdf verify`")
+        _say_what_it_takes(store, description, workers, share, json)
+        return
     options: dict[str, str | Path | None] = {
         "cluster": cluster and cluster.value,
         "scheduler": scheduler,
@@ -101,6 +119,15 @@ def generate(
     )
     for host in summary.quarantined:
         typer.echo(f"quarantined {host.id}: {host.reason}", err=True)
+
+
+def _say_what_it_takes(
+    store: Path, description: RunDescription | None, workers: int, part: Part | None, json: bool
+) -> None:
+    from hpc.estimate import as_text, estimate
+
+    found = estimate(store, description, workers, part)
+    typer.echo(json_module.dumps(asdict(found)) if json else as_text(found))
 
 
 def _stop(number: int, _: object) -> None:

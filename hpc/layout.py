@@ -45,7 +45,7 @@ VARIANT_ARRAYS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     ),
     "n_atoms": ("int32", 0, {"long_name": "atoms in the supercell", "units": "1"}),
 }
-_HOST_COLUMNS: dict[str, tuple[Any, dict[str, Any]]] = {
+HOST_COLUMNS: dict[str, tuple[Any, dict[str, Any]]] = {
     "id": (str, {"long_name": "host"}),
     "element": (str, {"long_name": "host element"}),
     "space_group": ("int16", {"long_name": "space group number", "units": "1"}),
@@ -74,7 +74,7 @@ class HostColumns:
     """What the store tells of its hosts: one array (n_hosts,) for each of the columns."""
 
     def __init__(self, n_hosts: int) -> None:
-        self.arrays = {name: np.empty(n_hosts, _dtype(name)) for name in _HOST_COLUMNS}
+        self.arrays = {name: np.empty(n_hosts, _dtype(name)) for name in HOST_COLUMNS}
         self.n_hosts = n_hosts
 
     def noting(self, hosts: Iterable[Host]) -> Iterator[Host]:
@@ -89,7 +89,7 @@ class HostColumns:
 
 
 def _dtype(column: str) -> np.dtype:
-    kind = _HOST_COLUMNS[column][0]
+    kind = HOST_COLUMNS[column][0]
     return np.dtypes.StringDType() if kind is str else np.dtype(kind)
 
 
@@ -130,7 +130,7 @@ def create_arrays(target: StoreLike, description: RunDescription, n_hosts: int) 
 
     group = zarr.open_group(target, mode="a")
     _create_coordinates(group, description)
-    for name, (_, attributes) in _HOST_COLUMNS.items():
+    for name, (_, attributes) in HOST_COLUMNS.items():
         group.create_array(
             name,
             shape=(n_hosts,),

@@ -49,10 +49,8 @@ def writing(path: Path, part: Part | None = None) -> Iterator[None]:
     Raises:
         ValueError: another process writes to the same, or `path` is not one of ours.
     """
+    refuse_strangers(path)
     ledger = path / "ledger"
-    strangers = path.exists() and (not path.is_dir() or any(p != ledger for p in path.rglob("*")))
-    if strangers and not (ledger / "lock").exists():
-        raise ValueError(f"{path} exists and is not a store: give --store another path")
     ledger.mkdir(parents=True, exist_ok=True)
     mode = fcntl.LOCK_EX if part is None else fcntl.LOCK_SH
     with _locked(ledger / "lock", mode, path):
@@ -62,6 +60,14 @@ def writing(path: Path, part: Part | None = None) -> Iterator[None]:
             name = f"part-{part.index}-of-{part.count}.lock"
             with _locked(ledger / name, fcntl.LOCK_EX, path):
                 yield
+
+
+def refuse_strangers(path: Path) -> None:
+    """Raise ValueError if there is something at `path` that is not one of ours."""
+    ledger = path / "ledger"
+    strangers = path.exists() and (not path.is_dir() or any(p != ledger for p in path.rglob("*")))
+    if strangers and not (ledger / "lock").exists():
+        raise ValueError(f"{path} exists and is not a store: give --store another path")
 
 
 @contextmanager

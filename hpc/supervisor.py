@@ -23,7 +23,7 @@ from hpc.plan import Task
 
 ATTEMPTS = 3
 _BACK_OFF = 0.5
-_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
 
 
 class Order(BaseModel):
@@ -110,7 +110,7 @@ class _Child:
                 [sys.executable, "-P", "-m", "hpc.child"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=os.environ | _ONE_THREAD,
+                env=os.environ | ONE_THREAD,
             )
         return self._process
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-import resource
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -52,10 +53,17 @@ def run_task(order: Order, watch: Callable[[str | None], None]) -> DoneRecord:
         finished=time.time(),
         node=socket.gethostname(),
         pid=os.getpid(),
-        peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        peak_memory_mib=peak_memory_mib(),
     )
     write_record(store.ledger, record)
     return record
+
+
+def peak_memory_mib() -> float:
+    """Peak memory of this process so far."""
+    # Not by getrusage, which may hold what the parent had before the process was its own.
+    match = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    return int(match[1]) / 1024 if match else math.nan
 
 
 @lru_cache(maxsize=1)

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Puts `defectpdf` on the PATH; sourced by the other scripts.
 #
 # Uses the active environment if it has defectpdf, else .venv in the project, which it makes if it
@@ -11,7 +12,7 @@ if ! command -v defectpdf >/dev/null 2>&1; then
         echo "making $project/.venv" >&2
         "${PYTHON:-python3}" -m venv "$project/.venv" &&
             "$project/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-                --constraint "$project/constraints.txt" --editable "$project[mpi,test]" &&
+                --constraint "$project/constraints.txt" --editable "${project}[mpi,slurm,test]" &&
             touch "$project/.venv/complete" || {
             echo "could not make $project/.venv" >&2
             return 1 2>/dev/null || exit 1

@@ -4,36 +4,58 @@
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=8
 #SBATCH --time=02:00:00
+#SBATCH --signal=B:TERM@120
+#SBATCH --requeue
 #SBATCH --output=%x-%j.log
 #SBATCH --open-mode=append
 #
 # Train a classifier on a store.
 #
-#     sbatch --gpus-per-node=2 jobs/train.sh metals.zarr --out runs/first     one process a GPU
-#     bash   jobs/train.sh metals.zarr --out runs/first                       on this machine
+#     sbatch --gpus-per-node=2 jobs/train.sh S --out R        one process a GPU
+#     sbatch --ntasks-per-node=2 jobs/train.sh S --out R      two processes on a node without GPUs
+#     bash   jobs/train.sh S --out R                          on this machine; PROCESSES=2 for two
 #
-# All arguments go to `python -m train`. A run that ends early goes on from its last
-# epoch when it is submitted again.
-# SITE: add --account and --partition on sbatch's command line.
+# All arguments go to `defectpdf train`. Before its time is over the job goes back to the queue by
+# itself, DEFECTPDF_MAX_REQUEUES (10) times at most, and training goes on from its last epoch.
+#
+# sbatch's command line overrides the lines above, and so do its variables, for example
+# SBATCH_ACCOUNT and SBATCH_PARTITION.
+# SITE: give account and partition in one of these ways; load your Python module before.
+# SITE: where training always takes GPUs, add a line `#SBATCH --gpus-per-node=2` above.
+# SITE: a copy of this script elsewhere needs DEFECTPDF_HOME, the folder of the project.
 
 set -euo pipefail
 
-jobs=$(dirname -- "${BASH_SOURCE[0]}")
-[ -e "$jobs/environment.sh" ] || jobs=${DEFECTPDF_HOME:-$SLURM_SUBMIT_DIR}/jobs
-threads=${OMP_NUM_THREADS:-}
-source "$jobs/environment.sh"
-# Training is one process a GPU, or one for all cores.
-export OMP_NUM_THREADS=${threads:-${SLURM_CPUS_PER_TASK:-$cores}}
-
-processes=${SLURM_GPUS_ON_NODE:-1}
-launch=(torchrun --nproc-per-node="$processes" -m train "$@")
-if [ -z "${SLURM_JOB_ID:-}" ]; then
-    "${launch[@]}"
-elif [ "$SLURM_JOB_NUM_NODES" -eq 1 ]; then
-    srun torchrun --standalone --nproc-per-node="$processes" -m train "$@"
-else
-    head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-    srun torchrun --nnodes="$SLURM_JOB_NUM_NODES" --nproc-per-node="$processes" \
-        --rdzv-id="$SLURM_JOB_ID" --rdzv-backend=c10d \
-        --rdzv-endpoint="$head:$((20000 + SLURM_JOB_ID % 20000))" -m train "$@"
+jobs=${DEFECTPDF_HOME:+$DEFECTPDF_HOME/jobs}
+jobs=${jobs:-$(dirname -- "${BASH_SOURCE[0]}")}
+if [ ! -e "$jobs/slurm.sh" ]; then # Slurm runs a copy, but it knows of which file.
+    jobs=$(scontrol show job "$SLURM_JOB_ID" | sed -n 's/^ *Command=//p')
+    jobs=${jobs%%/train.sh*}
 fi
+threads=${OMP_NUM_THREADS:-}
+source "$jobs/slurm.sh"
+
+nodes=${SLURM_JOB_NUM_NODES:-1}
+if [ -n "${SLURM_JOB_ID:-}" ]; then
+    tasks=${SLURM_TASKS_PER_NODE%%[(,]*} # of a list such as 2(x3),1
+    cores=$((tasks * ${SLURM_CPUS_PER_TASK:-1}))
+    processes=${SLURM_GPUS_ON_NODE:-$tasks}
+    # torchrun starts the processes of a node: Slurm has one task there, with all of the job's CPUs.
+    unset SLURM_CPUS_PER_TASK SRUN_CPUS_PER_TASK
+    step=(srun --nodes="$nodes" --ntasks="$nodes" --ntasks-per-node=1 --cpu-bind=none)
+else
+    processes=${PROCESSES:-1}
+    step=()
+fi
+export OMP_NUM_THREADS=${threads:-$((cores > processes ? cores / processes : 1))}
+
+if [ "$nodes" -gt 1 ]; then
+    head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+    launch=(torchrun --nnodes="$nodes" --nproc-per-node="$processes" --rdzv-id="$SLURM_JOB_ID"
+        --rdzv-backend=c10d --rdzv-endpoint="$head:$((20000 + SLURM_JOB_ID % 20000))" -m train)
+elif [ "$processes" -gt 1 ]; then
+    launch=(torchrun --standalone --nproc-per-node="$processes" -m train)
+else
+    launch=(defectpdf train)
+fi
+run "${step[@]}" "${launch[@]}" "$@"

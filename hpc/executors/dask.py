@@ -27,6 +27,11 @@ from hpc.supervisor import WorkerStopped, start_worker, stop_worker
 
 log = logging.getLogger(__name__)
 
+_SETTINGS = {
+    # A worker that is lost takes its task with it to another; the task is not to blame.
+    "distributed.scheduler.allowed-failures": 100,
+    "distributed.deploy.lost-worker-timeout": "5s",
+}
 # One that it works on, one that waits at the worker, and one on its way.
 _IN_FLIGHT_PER_THREAD = 3
 _SECONDS_BETWEEN_LOOKS = 2.0
@@ -68,13 +73,6 @@ def start(
     ):
         found.client.register_plugin(_ComputingChild())
         yield partial(_run, found)
-
-
-_SETTINGS = {
-    # A worker that is lost takes its task with it to another; the task is not to blame.
-    "distributed.scheduler.allowed-failures": 100,
-    "distributed.deploy.lost-worker-timeout": "5s",
-}
 
 
 def _find_workers(

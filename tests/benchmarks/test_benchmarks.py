@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 PROJECT = Path(__file__).parents[2]
 
@@ -70,3 +72,15 @@ def test_whole_library(tmp_path):
     assert processes[0]["peak memory MiB"] > 50
     assert "PDFs" in [row["stage"] for row in stages]
     np.testing.assert_allclose(sum(row["share %"] for row in stages), 100)
+
+
+@pytest.mark.slow
+def test_executors(tmp_path):
+    if shutil.which("mpiexec") is None:
+        pytest.skip("no mpiexec: pip install 'defectpdf[mpi]'")
+    dispatch, scaling = quick_tables("executors", tmp_path)
+    engines = ["dask, workers: 1", "dask, workers: 2", "mpi, workers: 1", "mpi, workers: 2"]
+    assert [row["engine"] for row in dispatch] == ["order to the computing process", *engines]
+    assert [row["engine"] for row in scaling] == engines
+    assert all(row["ms/task"] > 0 for row in dispatch)
+    assert [row["over one worker"] for row in scaling][::2] == [1, 1]

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import pytest
-from runs import N_SHARDS, Bench, files_of
+from runs import N_SHARDS, files_of
 
 from hpc.inspect import status, verify
 from hpc.locks import Part
 
 
-def until_writing(bench: Bench) -> None:
-    while not (bench.store / "ledger" / "000000.json").exists():
-        time.sleep(0.02)
-
-
 def test_a_second_run_is_refused_and_harms_nothing(oracle, bench):
     first = bench.start()
-    until_writing(bench)
+    bench.wait_for_shard(first, 0)
     first.send_signal(signal.SIGSTOP)  # however long it takes
     try:
         assert status(bench.store)["running"]
@@ -50,7 +44,7 @@ def test_parts_make_a_store_together(oracle, bench):
 
 def test_a_part_keeps_the_whole_and_its_double_out(bench):
     part = bench.start("--part=0/2")
-    until_writing(bench)
+    bench.wait_for_shard(part, 0)
     part.send_signal(signal.SIGSTOP)
     try:
         assert status(bench.store)["running"]

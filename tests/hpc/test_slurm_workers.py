@@ -7,7 +7,6 @@ import socket
 import ssl
 import subprocess
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -16,26 +15,11 @@ from runs import command, files_of, until
 from hpc.store import Store
 
 pytestmark = pytest.mark.slurm
-SANDBOX = Path(__file__).parents[1] / "slurm_sandbox.sh"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def slurm(tmp_path_factory):
-    """A Slurm of one node, in which Dask waits a short time for jobs that were lost."""
-    folder = tmp_path_factory.mktemp("slurm")
-    started = subprocess.run(
-        ["bash", SANDBOX, "start", folder], check=True, stdout=subprocess.PIPE, text=True
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLURM_CONF", started.stdout.strip())
-        yield
-        subprocess.run(["bash", SANDBOX, "stop", folder], check=True)
 
 
 @pytest.fixture(autouse=True)
-def _no_jobs_left():
-    yield
-    subprocess.run(["scancel", "--user=root"], check=True)
+def _in_slurm(slurm, _slurm_configuration, monkeypatch):
+    monkeypatch.setenv("SLURM_CONF", _slurm_configuration)
 
 
 def jobs() -> list[str]:

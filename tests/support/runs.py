@@ -89,6 +89,12 @@ class Bench:
             raise
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
+    def wait_for_shard(self, process: Any, shard: int) -> None:
+        """Until a run has finished a shard."""
+        while not (self.store / "ledger" / f"{shard:06d}.json").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+
     def wait_until_all_have_ended(self, session: int) -> None:
         """All processes of a session: one that is left could still write."""
         left = ["ps", "-o", "pid=,stat=,args=", "--sid", str(session)]
