@@ -1,4 +1,4 @@
-"""Seconds that an engine takes for tasks that do nothing; executors.py starts it.
+"""Seconds and CPU seconds of dealing out tasks that do nothing; executors.py starts it.
 
 python -m benchmarks.dispatch ENGINE WORKERS TASKS, with ENGINE "dask", "mpi" (under mpiexec) or
 "child", the order to the computing process alone.
@@ -10,7 +10,6 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 from hpc.executors import start_executor
@@ -22,20 +21,20 @@ def nothing(task: Task) -> Outcome:
     return FailedTask(task=task.index, reason="")
 
 
-def through(engine: str, workers: int, tasks: Iterable[Task]) -> float | None:
-    """Seconds for all tasks, after some that do not count; None on a rank that only works."""
+def through(engine: str, workers: int, tasks: list[Task]) -> tuple[float, float] | None:
+    """For all tasks, after some that do not count; None on a rank that only works."""
     with start_executor(engine, 1 if engine == "mpi" else workers) as execute:
         if execute is None:
             return None
         warm_up = [task.model_copy(update={"index": 10**6 + task.index}) for task in tasks]
         list(execute(nothing, warm_up[:100]))
-        started = time.perf_counter()
+        started = time.perf_counter(), time.process_time()
         list(execute(nothing, tasks))
-        return time.perf_counter() - started
+        return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
-def to_the_child(tasks: list[Task]) -> float:
-    """Seconds for orders of tasks that are done already."""
+def to_the_child(tasks: list[Task]) -> tuple[float, float]:
+    """For orders of tasks that are done already."""
     from hpc.description import read_description
     from hpc.generate import generate
     from hpc.store import Store
@@ -46,10 +45,10 @@ def to_the_child(tasks: list[Task]) -> float:
         path = Path(folder) / "metals.zarr"
         generate(path, read_description(None, 1), execute)
         work = SupervisedWork(path, Store(path).input_hash, repair=False, timeout=60)
-        started = time.perf_counter()
+        started = time.perf_counter(), time.process_time()
         for task in tasks:
             work(task.model_copy(update={"index": 0}))
-        return time.perf_counter() - started
+        return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
 def main(engine: str, workers: int, n_tasks: int) -> None:

@@ -14,6 +14,7 @@ import sys
 from typing import IO
 
 from hpc.supervisor import Order, Reply
+from hpc.work import run_task
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -35,8 +36,6 @@ def main() -> None:
 
 
 def _carry_out(order: Order, replies: IO[str]) -> Reply:
-    from hpc.work import run_task
-
     def watch(host: str | None) -> None:
         # Ends this process even where Python is stuck in compiled code, and shows where.
         faulthandler.dump_traceback_later(order.timeout, exit=True)
