@@ -57,15 +57,18 @@ def generate(run: int, engine: str, workers: int, description: Path) -> float:
 
 
 def write_library(folder: Path, n_hosts: int) -> Path:
-    """A run description of `n_hosts` hosts: the embedded ones, and copies with other cells."""
+    """A run description of `n_hosts` hosts: the embedded ones, and copies with other cells.
+
+    Those have another c/a too, where there is one: what was found for a host serves no other.
+    """
     from defectgen.library import embedded_library, write_library
 
     embedded = embedded_library()
     hosts = []
     for number in range(n_hosts):
-        host, strain = embedded[number % len(embedded)], 1 + 1e-3 * (number // len(embedded))
-        cell = {"id": f"{host.id}-{number}", "a": host.a * strain, "c": host.c * strain}
-        hosts.append(host.model_copy(update=cell))
+        host, strain = embedded[number % len(embedded)], 1e-3 * (number // len(embedded))
+        a, c = host.a * (1 + strain), host.c * (1 + (1 if host.a == host.c else 2) * strain)
+        hosts.append(host.model_copy(update={"id": f"{host.id}-{number}", "a": a, "c": c}))
     write_library(folder / "library.json", hosts)
     path = folder / "run.toml"
     path.write_text('[library]\nsource = "library.json"\n')

@@ -31,6 +31,8 @@ _SETTINGS = {
     # A worker that is lost takes its task with it to another; the task is not to blame.
     "distributed.scheduler.allowed-failures": 100,
     "distributed.deploy.lost-worker-timeout": "5s",
+    # It would see workers wait for their computing processes, and costs several percent.
+    "distributed.worker.profile.enabled": False,
 }
 # One that it works on, one that waits at the worker, and one on its way.
 _IN_FLIGHT_PER_THREAD = 3

@@ -31,7 +31,10 @@ log = logging.getLogger(__name__)
 
 _JOB_NAME = "defectpdf-worker"
 # Workers on other nodes don't get the settings of this process.
-_ENVIRONMENT = ENVIRONMENT | {"DASK_LOGGING__DISTRIBUTED": "error"}
+_ENVIRONMENT = ENVIRONMENT | {
+    "DASK_LOGGING__DISTRIBUTED": "error",
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+}
 _SECONDS_TO_FIND_SCHEDULER = 60
 _SECONDS_TO_STOP = 20
 # Jobs that ended together, as at their walltime, are replaced within this time.
