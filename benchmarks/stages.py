@@ -95,7 +95,7 @@ def main(path: Path, started: float, limit: int | None) -> None:
     timers.switch("rest")
     for owner, function, stage in (
         (hpc.generate, "select_hosts", "library"),
-        (hpc.generate, "open_or_create", "making the store"),
+        (hpc.generate, "create", "making the store"),
         (HostSupercell, "__init__", "interstitial sites"),
         # The property that makes the classes when they are first asked for.
         (vars(Sites)["_classes"], "func", "classes of displacements"),

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from defectgen.host import Host
 from hpc.description import RunDescription
 from hpc.executors import Execute, Work
 from hpc.ledger import DoneRecord, FailedTask, QuarantinedHost, read_records
@@ -17,7 +16,14 @@ from hpc.plan import Shard, select_hosts
 from hpc.progress import track
 from hpc.repair import restore
 from hpc.runlog import Log, run_log
-from hpc.store import Store, hash_inputs, open_or_create, sweep_partial_files
+from hpc.store import (
+    Store,
+    create,
+    hash_inputs,
+    is_to_be_made,
+    refuse_another_run,
+    sweep_partial_files,
+)
 from hpc.supervisor import SupervisedWork
 
 log = logging.getLogger(__name__)
@@ -81,24 +87,19 @@ def generate(
 
 
 def _open(path: Path, description: RunDescription | None, repair: bool) -> Store:
-    hosts: Sequence[Host] | None = None
-    if description is None and (path / "zarr.json").exists():
-        store = Store(path)
-        description, hosts = store.description, _sound_hosts(store)
-    description = description or RunDescription()
-    hosts = hosts or select_hosts(description.library)
+    """The store to complete: a new one, or the one there if it is of the same run and sound."""
+    if is_to_be_made(path):
+        description = description or RunDescription()
+        return create(path, description, select_hosts(description.library))
     if repair:
-        restore(path, description, hosts)
-    return open_or_create(path, description, hosts)
-
-
-def _sound_hosts(store: Store) -> Sequence[Host] | None:
-    """The hosts that a store holds, if they are those that it was made from."""
-    try:
-        sound = hash_inputs(store.description, store.hosts) == store.input_hash
-    except ValueError:
-        return None
-    return store.hosts if sound else None
+        restore(path, description)
+    store = Store(path, mode="r+")
+    if description is not None:
+        hosts = select_hosts(description.library)
+        refuse_another_run(store, description, hash_inputs(description, hosts))
+    if not store.has_its_hosts():
+        raise ValueError(f"{path / 'library.json'} is damaged: `generate --repair` puts it right")
+    return store
 
 
 def _complete(store: Store, execute: Execute, work: SupervisedWork, part: Part | None) -> Summary:

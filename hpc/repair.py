@@ -13,34 +13,47 @@ from defectgen.library import write_library
 from hpc.description import RunDescription
 from hpc.layout import create_group
 from hpc.ledger import read_records
+from hpc.plan import select_hosts
 from hpc.store import Store, read_inputs
 
 
-def restore(path: Path, description: RunDescription, hosts: Sequence[Host]) -> None:
+def restore(path: Path, description: RunDescription | None) -> None:
     """Write library, metadata, coordinates and host columns anew where they are not as made.
 
-    A store of another run is left as it is; `open_or_create` refuses it.
+    Args:
+        description: None for that of the store. A store of another run is left as it is.
 
     Raises:
         ValueError: zarr.json is damaged and no shard is of this run.
     """
     from zarr.storage import MemoryStore
 
+    hosts: Sequence[Host] | None = None
+    if description is None:
+        store = Store(path)
+        description, hosts = store.description, store.hosts if store.has_its_hosts() else None
+    hosts = hosts or select_hosts(description.library)
     input_hash, columns = read_inputs(description, hosts)
-    try:
-        if Store(path).input_hash != input_hash:
-            return
-    except (ValueError, KeyError):
-        if not read_records(path / "ledger", input_hash):
-            raise ValueError(
-                f"{path / 'zarr.json'} is damaged and no shard is of this run: give the run.toml "
-                "and the library that the store was made from"
-            ) from None
+    if not _is_of(path, input_hash):
+        return
     as_made: dict = {}
     create_group(MemoryStore(as_made), description, columns, input_hash)
     for key, content in as_made.items():
         _restore_file(path / key, content.to_bytes())
     write_library(path / "library.json", hosts)
+
+
+def _is_of(path: Path, input_hash: str) -> bool:
+    """Whether a store is of this run by its metadata or, if they are damaged, its records."""
+    try:
+        return Store(path).input_hash == input_hash
+    except (ValueError, KeyError):
+        if read_records(path / "ledger", input_hash):
+            return True
+    raise ValueError(
+        f"{path / 'zarr.json'} is damaged and no shard is of this run: give the run.toml and the "
+        "library that the store was made from"
+    )
 
 
 def _restore_file(path: Path, content: bytes) -> None:

@@ -22,7 +22,7 @@ from defectgen.host import Host
 from hpc.description import RunDescription
 from hpc.layout import HOST_COLUMNS
 from hpc.plan import Task
-from hpc.store import Store, open_or_create, shard_digest
+from hpc.store import Store, create, shard_digest
 from hpc.work import host_rows, peak_memory_mib
 
 _SECONDS, _HOSTS = 5.0, 32
@@ -117,7 +117,7 @@ def measure(order: Order) -> Measured:
 def _small_store(folder: Path, order: Order) -> Store:
     (folder / "ledger").mkdir()
     shard = {"hosts_per_shard": len(order.hosts)}
-    return open_or_create(folder, order.description.model_copy(update=shard), order.hosts)
+    return create(folder, order.description.model_copy(update=shard), order.hosts)
 
 
 def _compute(

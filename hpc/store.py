@@ -51,12 +51,22 @@ class Store:
         except ValidationError as error:
             raise ValueError(f"{path}: its run description: {first_mistake(error)}") from None
         except ValueError as error:
-            raise ValueError(f"{path / 'zarr.json'} is damaged: {error}") from None
+            raise ValueError(
+                f"{path / 'zarr.json'} is damaged ({error}): `generate RUN.toml --repair` with the "
+                "description that the store was made from puts it right"
+            ) from None
 
     @cached_property
     def hosts(self) -> Sequence[Host]:
         """The hosts, read from disk as they are asked for."""
         return open_library(self.path / "library.json")
+
+    def has_its_hosts(self) -> bool:
+        """Whether library.json holds the hosts that the store was made from, which it reads."""
+        try:
+            return hash_inputs(self.description, self.hosts) == self.input_hash
+        except ValueError:
+            return False
 
     @cached_property
     def shards(self) -> list[Shard]:
@@ -102,13 +112,15 @@ class Store:
 
         They are on the disk when it returns, also if the power fails.
         """
-        for name in self.variant_arrays:
-            folder = self.path / name / "c" / str(task.index)
+        folders = [self.path / name / "c" / str(task.index) for name in self.variant_arrays]
+        for name, folder in zip(self.variant_arrays, folders, strict=True):
             # A writer that was killed may have left part of a file, and zarr would read a
             # damaged shard before it writes it anew.
             for file in [path for path in folder.rglob("*") if path.is_file()]:
                 file.unlink(missing_ok=True)
             self.array(name)[task.start : task.stop] = rows[name]
+        # All at once, so that the file system has to write its journal once.
+        for folder in folders:
             _sync(folder)
 
     def read_shard(self, shard: Shard | Task) -> dict[str, np.ndarray]:
@@ -150,24 +162,11 @@ def shard_digest(rows: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def open_or_create(path: Path, description: RunDescription, hosts: Sequence[Host]) -> Store:
-    """The store at `path`: a new one, or the one there if it is of the same run.
+def create(path: Path, description: RunDescription, hosts: Sequence[Host]) -> Store:
+    """Make the store of a run, or make it again if it was killed while it was made.
 
-    The caller holds `hpc.locks.creating`. A store that was killed while it was made holds no
-    data yet and is made again.
-
-    Raises:
-        ValueError: `path` holds something else, or a run with other settings or hosts.
+    The caller holds `hpc.locks.creating`.
     """
-    if is_to_be_made(path):
-        _create(path, description, hosts)
-        return Store(path, mode="r+")
-    store = Store(path, mode="r+")
-    refuse_another_run(store, description, hash_inputs(description, hosts))
-    return store
-
-
-def _create(path: Path, description: RunDescription, hosts: Sequence[Host]) -> None:
     unfinished = path / "ledger" / "unfinished"
     sweep_partial_files(path)
     unfinished.touch()
@@ -178,6 +177,7 @@ def _create(path: Path, description: RunDescription, hosts: Sequence[Host]) -> N
     create_group(path, description, columns, inputs.hexdigest())
     _sync(path)
     unfinished.unlink()
+    return Store(path, mode="r+")
 
 
 def is_to_be_made(path: Path) -> bool:

@@ -19,7 +19,7 @@ from hpc.ledger import read_records
 from hpc.locks import Part
 from hpc.plan import plan_shards, select_hosts
 from hpc.sample import Measured
-from hpc.store import Store, open_or_create
+from hpc.store import Store, create
 
 SMALL = {
     "hosts_per_shard": 4,
@@ -191,10 +191,10 @@ CREATION = """
 from hpc.description import read_description
 from hpc.plan import plan_shards, select_hosts
 from hpc.sample import Measured
-from hpc.store import open_or_create
+from hpc.store import create
 description = read_description(Path(sys.argv[1]))
 Path(sys.argv[2], "ledger").mkdir(parents=True)
-open_or_create(Path(sys.argv[2]), description, select_hosts(description.library))
+create(Path(sys.argv[2]), description, select_hosts(description.library))
 """
 
 
@@ -240,6 +240,6 @@ def test_the_store_that_was_killed_while_it_was_made_is_made_again(tmp_path):
     path, description = tmp_path / "store.zarr", described()
     (path / "ledger").mkdir(parents=True)
     (path / "ledger" / "lock").touch()
-    open_or_create(path, description, select_hosts(description.library))
+    create(path, description, select_hosts(description.library))
     (path / "ledger" / "unfinished").touch()
     assert not estimate(path, described(seed=7), 1).exists

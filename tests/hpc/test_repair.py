@@ -99,3 +99,15 @@ def test_half_written_files_are_swept(oracle, finished):
     assert finished.generate("--repair").returncode == 0
     assert files_of(finished.store) == files_of(oracle)
     assert not list(finished.store.rglob("*.partial"))
+
+
+def test_a_damaged_library_is_not_computed_from(oracle, finished):
+    """A host with another cell would be another host."""
+    library = finished.store / "library.json"
+    library.write_text(library.read_text().replace('"a":', '"a":1', 1))
+    (finished.store / "ledger" / "000000.json").unlink()
+    out = finished.generate()
+    assert out.returncode == 2
+    assert "library.json is damaged: `generate --repair`" in out.stderr
+    assert finished.generate("--repair").returncode == 0
+    assert files_of(finished.store) == files_of(oracle)
