@@ -94,8 +94,14 @@ def until_no(found, seconds: float = 30) -> None:
 def test_the_tasks_of_a_job_are_workers(oracle, bench):
     generate = command("generate", bench.run_toml, "--store", bench.store, "--cluster=srun")
     log = bench.folder / "job.log"
+    # One host holds the run up until all workers have come, however slow the machine is.
+    hang = {Store(oracle).hosts[4].id: {"fault": "hang", "times": 1}}
     subprocess.run(
-        ["salloc", "--ntasks=3", "--quiet", *generate], stderr=log.open("w"), check=True, timeout=90
+        ["salloc", "--ntasks=3", "--quiet", *generate, "--timeout=20"],
+        env=bench.environment(hosts=hang),
+        stderr=log.open("w"),
+        check=True,
+        timeout=120,
     )
     assert "Dask workers: 3" in log.read_text()
     assert files_of(bench.store) == files_of(oracle)
