@@ -56,19 +56,12 @@ class Timers:
 
 def in_this_process(work: Work, tasks: Iterable[Task]) -> Iterator[DoneRecord]:
     """Does the tasks without a computing process of their own."""
-    from hpc.supervisor import Order, SupervisedWork
+    from hpc.supervisor import SupervisedWork
     from hpc.work import run_task
 
     assert isinstance(work, SupervisedWork)
     for task in tasks:
-        order = Order(
-            store=work.store,
-            input_hash=work.input_hash,
-            task=task,
-            repair=work.repair,
-            timeout=work.timeout,
-        )
-        yield run_task(order, watch=lambda host: None)
+        yield run_task(work.order(task), watch=lambda host: None)
 
 
 def main(path: Path, started: float, limit: int | None) -> None:

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -66,30 +65,28 @@ class SupervisedWork:
     timeout: float
 
     def __call__(self, task: Task) -> Outcome:
-        failures: list[Failure] = []
-        given_up: dict[str, str] = {}
-        counts: Counter[str | None] = Counter()
-        while True:
-            order = Order(
-                store=self.store,
-                input_hash=self.input_hash,
-                task=task,
-                repair=self.repair,
-                timeout=self.timeout,
-                failures=tuple(failures),
-                given_up=given_up,
-            )
-            outcome = _child.run(order)
-            if isinstance(outcome, DoneRecord):
-                return outcome
-            failures.append(outcome)
-            counts[outcome.host] += 1
-            if counts[outcome.host] < ATTEMPTS:
-                time.sleep(_BACK_OFF * 2 ** (counts[outcome.host] - 1))
+        order = self.order(task)
+        while not isinstance(outcome := _child.run(order), DoneRecord):
+            failures, given_up = (*order.failures, outcome), order.given_up
+            attempts = sum(failure.host == outcome.host for failure in failures)
+            if attempts < ATTEMPTS:
+                time.sleep(_BACK_OFF * 2 ** (attempts - 1))
             elif outcome.host is None:
                 return FailedTask(task=task.index, reason=outcome.reason)
             else:
-                given_up[outcome.host] = f"{outcome.reason} ({ATTEMPTS} times)"
+                given_up = given_up | {outcome.host: f"{outcome.reason} ({ATTEMPTS} times)"}
+            order = order.model_copy(update={"failures": failures, "given_up": given_up})
+        return outcome
+
+    def order(self, task: Task) -> Order:
+        """What the child is told first about a task."""
+        return Order(
+            store=self.store,
+            input_hash=self.input_hash,
+            task=task,
+            repair=self.repair,
+            timeout=self.timeout,
+        )
 
 
 class WorkerStopped(Exception):

@@ -12,13 +12,12 @@ from urllib.parse import urlsplit
 
 from distributed import Client, LocalCluster, SpecCluster
 
+from hpc.supervisor import ONE_THREAD
+
 log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
+ENVIRONMENT = ONE_THREAD | {
     # Dask has workers give memory back at once; taking it again for every array costs more
     # time than the computation, and the little that a worker holds does not matter.
     "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
