@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from defectgen.gpu_draws import random_seeds
+from defectgen.gpu_draws import DefectDraws, Draws, random_seeds
 from defectgen.library import embedded_library
 from defectgen.settings import DefectSettings
+from defectgen.variants import HostSupercell
 from hpc.description import PDFSettings
-from hpc.streaming import VariantStream
+from hpc.streaming import TorchLattice
 from pdfcalc import AtomicStructure, calculate_pdf
 from pdfcalc.gpu.pairs import PairsBatch, stack
 
@@ -66,25 +67,30 @@ def lattice(
     hosts = [library[i] for i in np.linspace(0, len(library) - 1, n_hosts).astype(int)]
     pdf = PDFSettings()
     started = time.perf_counter()
-    stream = VariantStream(hosts, DefectSettings(), pdf, device)
+    supercells = [HostSupercell(host, DefectSettings()) for host in hosts]
+    draws = DefectDraws(supercells, device)
+    engine = TorchLattice(draws, pdf)
     _synchronise(device)
     prepared = time.perf_counter() - started
     host = np.repeat(np.arange(n_hosts), n_variants)
-    label = np.tile(np.arange(n_variants) % 5, n_hosts)
+    labels = torch.arange(len(host), device=device) % 5
     generator = torch.Generator(device).manual_seed(0)
-    labels = torch.from_numpy(label).to(device)
-    drawn = stream.draws.draw(host, labels, random_seeds(len(host), generator))
-    changes = stream.changes(drawn)
-    g = stream.lattice.pdfs(changes)
+
+    def draw() -> Draws:
+        return draws.draw(host, labels, random_seeds(len(host), generator))
+
+    drawn = draw()
+    changes = engine.changes(drawn)
+    g = engine.batch.pdfs(changes)
     away = []
     for row in np.linspace(0, len(host) - 1, COMPARED).astype(int).tolist():
-        change = stream.draws.variant(drawn, row).change
-        crystal = stream.lattice.crystals[host[row]]
+        change = draws.variant(drawn, row).change
+        crystal = supercells[host[row]].crystal
         (expected,) = crystal.pdfs([change], pdf.parameters, pdf.stored.tolist())
         away.append(_deviation(g[row], expected))
     calls = {
-        "lattice": lambda: stream.lattice.pdfs(changes),
-        "lattice, drawn": lambda: stream.sample(host, label, generator),
+        "lattice": lambda: engine.batch.pdfs(changes),
+        "lattice, drawn": lambda: engine.pdfs(draw()),
     }
     return [
         {

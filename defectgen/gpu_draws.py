@@ -2,12 +2,11 @@
 
 `defectgen.variants` describes the draws; these follow the same distribution. What differs:
 
-- The random numbers of a row are the words of a counter-based generator (splitmix64: Steele, Lea
-  and Flood, OOPSLA 2014, DOI 10.1145/2660193.2660195) started from the row's own seed. Rows are
-  independent of each other: the same seed gives the same defects in any batch and on any device.
-- Places are drawn one after the other, in all rows at once: each time the place with the lowest
-  random key, after which it and the places too near it are no longer there. That is the order of
-  a shuffled list of places, without the list.
+- The random numbers of a row are those of `defectgen.random_words` for the row's own seed. Rows
+  are independent of each other: the same seed gives the same defects in any batch, on any device.
+- Places are drawn one after the other: each time the place with the lowest random key, after which
+  it and the places too near it are no longer there. That is the order of a shuffled list of
+  places, without the list. A GPU does it in all rows at once, a CPU row by row with the same keys.
 """
 
 from __future__ import annotations
@@ -21,7 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from defectgen.cpu_draws import draw_apart
 from defectgen.elements import atomic_number, debye_uiso
+from defectgen.random_words import random_words, uniform
 from defectgen.settings import IMPURITY_KINDS, INTERSTITIAL_KINDS, KINDS
 from defectgen.variants import HostSupercell, Variant
 from pdfcalc.displacements import Occupied
@@ -30,9 +31,6 @@ from pdfcalc.lattice import Change
 
 _TAKEN = torch.iinfo(torch.int32).max
 """Key of a place that can't be drawn."""
-_INCREMENT, _FIRST, _SECOND = (
-    word - (1 << 64) for word in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-)
 _FRACTION, _IMPURITY, _ORBITS = -1, -2, -64
 """Counters of random words; those of places are their numbers, those of orbits follow the last."""
 _LABELS_WITH = {
@@ -106,7 +104,7 @@ class DefectDraws:
         memory: int | None = None,
     ) -> None:
         self.device, self._memory = torch.device(device), memory
-        self._supercells = list(supercells)
+        self.supercells = list(supercells)
         hosts = [supercell.host for supercell in supercells]
         self._settings = supercells[0].settings
         self._low, self._high = self._settings.fraction
@@ -124,8 +122,8 @@ class DefectDraws:
             [*(debye_uiso(e, host.temperature or 300.0) for e in elements), host.uiso]
             for host in hosts
         ]
-        self.uiso_range = float(np.min(uiso)), float(np.max(uiso))
-        """Lowest and highest Uiso of any atom of any variant, A^2."""
+        self.uiso_ranges = np.stack([np.min(uiso, axis=1), np.max(uiso, axis=1)], axis=1)
+        """(H, 2) lowest and highest Uiso of any atom of any variant of each host, A^2."""
         self._uiso = self._tensor(uiso)
         bounds, neighbours = zip(*map(_sublattices, supercells), strict=True)
         self._n_orbits = self._tensor([len(ends) - 2 for ends in bounds])
@@ -204,23 +202,32 @@ class DefectDraws:
 
     def variant(self, draws: Draws, row: int) -> Variant:
         """A row of draws as `HostSupercell.variant` gives it, for its atoms or its storage."""
-        supercell = self._supercells[draws.host[row]]
         impurity = int(draws.impurity[row])
+        concentration = int(draws.count[row]) / self.supercells[draws.host[row]].n_atoms
         element = self._settings.impurities[impurity] if impurity >= 0 else None
-
-        def occupied(changed: Tensor) -> Occupied:
-            places = draws.place[row][changed[row] > 0].cpu().numpy()
-            cell = np.unravel_index(places % self._n_cells, self._settings.supercell)
-            return Occupied(places // self._n_cells, np.stack(cell, axis=1))
-
-        change = Change(
-            occupied(draws.gone),
-            occupied(draws.come),
-            element or supercell.host.element,
-            float(draws.uiso[row]),
-        )
-        concentration = int(draws.count[row]) / supercell.n_atoms
+        (change,) = self.changes(draws, slice(row, row + 1))
         return Variant(int(draws.label[row]), concentration, element, change)
+
+    def changes(self, draws: Draws, rows: slice = slice(None)) -> list[Change]:
+        """Rows of draws as the engines on the CPU take them."""
+        host, impurity = draws.host[rows], draws.impurity[rows].cpu().numpy()
+        site, away = np.divmod(draws.place[rows].cpu().numpy(), self._n_cells)
+        cell = np.stack(np.unravel_index(away, self._settings.supercell), axis=-1)
+        # Not `draws.uiso`, of which float32 would tell a host's own atoms from each other.
+        uiso = self._uiso.cpu().numpy()[host, impurity].tolist()
+        own = [self.supercells[index].host.element for index in host.tolist()]
+        n_gone, n_come = (
+            changed[rows].sum(dim=1).long().tolist() for changed in (draws.gone, draws.come)
+        )
+        return [
+            Change(
+                Occupied(site[row, : n_gone[row]], cell[row, : n_gone[row]]),
+                Occupied(site[row, : n_come[row]], cell[row, : n_come[row]]),
+                self._settings.impurities[which] if which >= 0 else own[row],
+                uiso[row],
+            )
+            for row, which in enumerate(impurity.tolist())
+        ]
 
     def _draw_impurity(self, rows: _Rows) -> Tensor:
         own = self._own[rows.host]
@@ -232,6 +239,7 @@ class DefectDraws:
     def _draw_places(self, host: np.ndarray, rows: _Rows) -> Tensor:
         """(B, D) places of the defects; what lies behind a row's count has no meaning."""
         place = torch.zeros((len(host), self._most.max()), dtype=torch.int64, device=self.device)
+        draw = self._draw_in_turn if self.device.type == "cpu" else self._draw_together
         for together in self._batches(host):
             hosts = host[together]
             roomy = bool(self._roomy[hosts].all())
@@ -239,7 +247,7 @@ class DefectDraws:
             most = int(self._most[hosts].max())
             part = rows.part(chosen)
             n_places = int(self._n_places[hosts[0]])
-            place[chosen, :most], missing = self._draw_apart(n_places, most, roomy, part)
+            place[chosen, :most], missing = draw(n_places, most, roomy, part)
             if not roomy and bool(missing.any()):
                 self._refuse(hosts[missing.cpu().numpy()][0])
         return place
@@ -256,26 +264,47 @@ class DefectDraws:
             for start in range(0, len(rows), at_once):
                 yield rows[start : start + at_once]
 
-    def _draw_apart(
+    def _draw_together(
         self, n_places: int, most: int, roomy: bool, rows: _Rows
     ) -> tuple[Tensor, Tensor]:
         """(b, most) places, and whether (b,) there was no room for all of them."""
-        orbits = torch.arange(self._bounds.shape[1] - 2, device=self.device)
-        orbit_keys = _words(rows.seeds, orbits + _ORBITS)
-        absent = orbits >= self._n_orbits[rows.host, None]
-        order = orbit_keys.masked_fill(absent, torch.iinfo(torch.int64).max).argsort(dim=1)
-        is_interstitial = _is_one_of(rows.label, _LABELS_WITH["interstitial"])
-        place = torch.zeros((len(order), most), dtype=torch.int64, device=self.device)
-        missing = torch.ones_like(is_interstitial)
+        sublattices = self._in_order(rows)
+        place = torch.zeros((len(sublattices), most), dtype=torch.int64, device=self.device)
+        missing = torch.ones_like(rows.label, dtype=torch.bool)
         # Where each orbit has room, the first in the order is the only one to be tried.
-        for attempt in range(1 if roomy else len(orbits)):
-            sublattice = torch.where(is_interstitial, 1 + order[:, attempt], 0)
+        for attempt in range(1 if roomy else sublattices.shape[1]):
             counters = torch.arange(n_places, device=self.device) + attempt * n_places
-            keys = (_words(rows.seeds, counters) >> 33).int()
-            found, all_there = self._draw_on(sublattice, most, rows, keys)
+            keys = (random_words(rows.seeds[:, None], counters) >> 33).int()
+            found, all_there = self._draw_on(sublattices[:, attempt], most, rows, keys)
             place = torch.where(missing[:, None], found, place)
             missing &= ~all_there
         return place, missing
+
+    def _draw_in_turn(
+        self, n_places: int, most: int, roomy: bool, rows: _Rows
+    ) -> tuple[Tensor, Tensor]:
+        """As `_draw_together`, row after row on the CPU, where that takes a tenth of the time."""
+        place = torch.zeros((len(rows.seeds), most), dtype=torch.int64)
+        missing = draw_apart(
+            rows.seeds.numpy().view(np.uint64),
+            rows.count.numpy(),
+            self._in_order(rows).numpy(),
+            self._bounds[rows.host].numpy(),
+            self._taken_with[n_places].numpy(),
+            self._table_row[rows.host].numpy(),
+            n_places,
+            place.numpy(),
+        )
+        return place, torch.from_numpy(missing)
+
+    def _in_order(self, rows: _Rows) -> Tensor:
+        """(b, A) sublattices to draw on: the next one where there is no room on those before."""
+        orbits = torch.arange(self._bounds.shape[1] - 2, device=self.device)
+        keys = random_words(rows.seeds[:, None], orbits + _ORBITS)
+        absent = orbits >= self._n_orbits[rows.host, None]
+        order = keys.masked_fill(absent, torch.iinfo(torch.int64).max).argsort(dim=1)
+        is_interstitial = _is_one_of(rows.label, _LABELS_WITH["interstitial"])
+        return (1 + order) * is_interstitial[:, None]
 
     def _draw_on(
         self, sublattice: Tensor, most: int, rows: _Rows, keys: Tensor
@@ -300,7 +329,7 @@ class DefectDraws:
 
     def _refuse(self, host: int) -> None:
         raise ValueError(
-            f"{self._supercells[host].host.id}: no room for so many interstitials; lower the "
+            f"{self.supercells[host].host.id}: no room for so many interstitials; lower the "
             "fraction or the separation"
         )
 
@@ -312,19 +341,8 @@ def random_seeds(n_rows: int, generator: torch.Generator) -> Tensor:
     return torch.randint(ends.min, ends.max, (n_rows,), generator=generator, device=device)
 
 
-def _words(seeds: Tensor, counters: Tensor) -> Tensor:
-    """(B, n) random 63-bit words of rows with seeds (B,), at counters (n,)."""
-    word = seeds[:, None] + (counters + 1) * _INCREMENT
-    # Shifts of int64 repeat the sign bit, which the masks take away.
-    word = (word ^ ((word >> 30) & ((1 << 34) - 1))) * _FIRST
-    word = (word ^ ((word >> 27) & ((1 << 37) - 1))) * _SECOND
-    return (word ^ ((word >> 31) & ((1 << 33) - 1))) & ((1 << 63) - 1)
-
-
 def _uniform(seeds: Tensor, counter: int) -> Tensor:
-    """(B,) float64 in [0, 1)."""
-    words = _words(seeds, torch.full((1,), counter, device=seeds.device))
-    return (words[:, 0] >> 10).double() / (1 << 53)
+    return uniform(seeds, torch.full_like(seeds, counter))
 
 
 def _is_one_of(label: Tensor, labels: list[int]) -> Tensor:

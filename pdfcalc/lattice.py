@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import cached_property
 
 import numpy as np
 
+from pdfcalc.class_response import ClassResponse
 from pdfcalc.displacements import Occupied, Sites, find_sites
 from pdfcalc.kernels.counts import count_around, count_change
 from pdfcalc.parameters import PDFParameters
-from pdfcalc.peaks import Mesh, Shells, longest_distance, peak_width
-from pdfcalc.response import baseline_response, instrument_response, sampling_strides
+from pdfcalc.peaks import Mesh, Shells, longest_distance
+from pdfcalc.response import baseline_response
 from pdfcalc.scattering import scattering_power
 from pdfcalc.species import SpeciesPair
 from pdfcalc.structure import AtomicStructure
@@ -57,6 +58,31 @@ class Change:
 
 
 @dataclass(frozen=True, eq=False)
+class WeightedPairs:
+    """The pairs of V variants, over N <b>^2, in K sums.
+
+    Args:
+        density: (V,) atoms per A^3.
+        u_sums: (K,) rising sum of the two atoms' Uiso in each sum, A^2.
+        variants: (K,) variant of each sum.
+        weights: (C, K) by class of displacement.
+    """
+
+    density: np.ndarray
+    u_sums: np.ndarray
+    variants: np.ndarray
+    weights: np.ndarray
+
+    def pdfs(self, response: ClassResponse, baseline: np.ndarray) -> np.ndarray:
+        """(V, R) G(r) of each variant, 1/A^2."""
+        g = np.outer(self.density, baseline)
+        added = response.pdf(self.weights, self.u_sums)
+        for variant, one in zip(self.variants.tolist(), added, strict=True):
+            g[variant] += one
+        return g
+
+
+@dataclass(frozen=True, eq=False)
 class LatticeCrystal:
     """A supercell of one element, of which many variants are wanted.
 
@@ -93,35 +119,25 @@ class LatticeCrystal:
     def _pdfs(
         self, changes: Sequence[Change], parameters: PDFParameters, points: tuple[int, ...]
     ) -> np.ndarray:
+        pairs = self.pairs(changes, parameters)
+        used = np.any(pairs.weights, axis=1)
+        u_sums = pairs.u_sums[0], pairs.u_sums[-1]
+        response = ClassResponse(self.sites, used, u_sums, parameters, points)
+        return pairs.pdfs(response, baseline_response(parameters, points))
+
+    def pairs(self, changes: Sequence[Change], parameters: PDFParameters) -> WeightedPairs:
+        """The pairs of V variants by class of displacement and sum of Uiso."""
         power = scattering_power(self.element, parameters)
         new_power = np.array([scattering_power(change.element, parameters) for change in changes])
         n_new = np.array([len(change.added.site) for change in changes])
         n_kept = self.n_atoms - np.array([len(change.removed.site) for change in changes])
         n_atoms = n_kept + n_new
-        g = np.outer(n_atoms / self.sites.volume, baseline_response(parameters, points))
         scale = n_atoms / (n_kept * power + n_new * new_power) ** 2
         products = [np.full(len(changes), power**2), 2 * power * new_power, new_power**2]
         weighted = self._count(changes) * (scale * products).T[:, :, None]
         new_uiso = np.array([change.uiso for change in changes])
-        u_sums, rows, weights = self._by_width(weighted, new_uiso, n_new > 0)
-        used = weights.any(axis=1)
-        shortest = self.sites.shortest[used].min()
-        widths = peak_width(shortest, u_sums, parameters)
-        strides = sampling_strides(parameters, widths).tolist()
-        coarsest = instrument_response(parameters, points, strides[-1])
-        longest = longest_distance(coarsest.grid, u_sums[-1], parameters)
-        shells = Shells(self.sites.vectors[used], self.sites.lattice, longest)
-        finest = strides[0] * parameters.rstep
-        mesh = Mesh(shells.distances, shells.sum(weights[used]), u_sums, finest, parameters)
-        # Peaks alike in width are summed together, the narrow ones on more samples.
-        for stride, group in groupby(range(len(rows)), key=strides.__getitem__):
-            columns = list(group)
-            chosen = slice(columns[0], columns[-1] + 1)
-            response = instrument_response(parameters, points, stride)
-            peaks = mesh.peaks(chosen, response.grid)
-            for row, seen in zip(rows[chosen].tolist(), response.pdf(peaks), strict=True):
-                g[row] += seen
-        return g
+        by_width = self._by_width(weighted, new_uiso, n_new > 0)
+        return WeightedPairs(n_atoms / self.sites.volume, *by_width)
 
     def _by_width(
         self, weighted: np.ndarray, new_uiso: np.ndarray, has_new: np.ndarray
@@ -147,7 +163,7 @@ class LatticeCrystal:
     def _count(self, changes: Sequence[Change]) -> np.ndarray:
         """(V, 3, C) pairs of host atoms, of host atoms with new ones, and of new ones."""
         class_of, n_classes = self.sites.class_of, len(self.sites.vectors)
-        around = count_around(class_of, self.n_filled, n_classes)
+        around = self._around
         counts = np.zeros((len(changes), 3, n_classes), dtype=np.int64)
         counts[:, 0] = around[: self.n_filled].sum(axis=0) * (self.n_atoms // self.n_filled)
         for change, of_change in zip(changes, counts, strict=True):
@@ -155,3 +171,49 @@ class LatticeCrystal:
             sites = (gone.site, gone.cell, added.site, added.cell)
             count_change(class_of, self.sites.repeats, around, *sites, of_change)
         return counts
+
+    @cached_property
+    def _around(self) -> np.ndarray:
+        """(S, C) filled sites of the unchanged crystal by class, as each site sees them."""
+        return count_around(self.sites.class_of, self.n_filled, len(self.sites.vectors))
+
+
+class PreparedCrystal:
+    """A crystal prepared for any number of its variants, computed in any company.
+
+    G(r) of a variant is the same to the last bit whichever others are computed with it.
+
+    Args:
+        points: indices of the wanted points in `parameters.r`.
+        u_sums: lowest and highest sum of the Uiso of two atoms that may occur, A^2.
+        shortest: no pairs of a variant are closer than this, A.
+    """
+
+    def __init__(
+        self,
+        crystal: LatticeCrystal,
+        parameters: PDFParameters,
+        points: Sequence[int],
+        u_sums: tuple[float, float],
+        shortest: float = 0.0,
+    ) -> None:
+        self.crystal, self._parameters = crystal, parameters
+        used = crystal.sites.shortest >= shortest
+        self._response = ClassResponse(crystal.sites, used, u_sums, parameters, points)
+        self._baseline = baseline_response(parameters, tuple(points))
+
+    def pdfs(self, changes: Sequence[Change]) -> np.ndarray:
+        """(V, R) G(r) of each change made to the crystal, 1/A^2.
+
+        Raises:
+            ValueError: the Uiso of a change is not between those prepared for.
+        """
+        low, high = (0.5 * u_sum for u_sum in self._response.u_sums)
+        for change in changes:
+            if not low * (1 - 1e-9) <= change.uiso <= high * (1 + 1e-9):
+                raise ValueError(
+                    f"uiso = {change.uiso:g}: the crystal was prepared for {low:g} to {high:g} A^2"
+                )
+        blocks = [changes[i : i + _BLOCK] for i in range(0, len(changes), _BLOCK)]
+        pairs = (self.crystal.pairs(block, self._parameters) for block in blocks)
+        return np.concatenate([some.pdfs(self._response, self._baseline) for some in pairs])

@@ -128,25 +128,54 @@ class Mesh:
         fineness = self._fineness(u_sums[0])
         while per_step % 2 == 0 and 2 * step <= fineness:
             weights, step, per_step = coarsen(weights), 2 * step, per_step // 2
-        # Points too far below the shortest distance to share in it hold nothing.
-        lowest = max(int(self._shortest / step) - STENCIL, 1)
-        distance = np.maximum(np.arange(len(weights)) - MARGIN, lowest) * step
-        stretch = peak_width(distance, 1.0, self._parameters) ** 2
-        reach = _REACH * math.sqrt(stretch.max())
-        return sum_gaussians(
-            weights,
-            lowest + MARGIN if lowest > 1 else 0,
-            u_sums,
-            stretch,
-            step,
-            per_step,
-            grid.size,
-            reach,
-            _RESCALE,
-        )
+        blur = Blur(len(weights), step, self._shortest, grid, self._parameters)
+        return blur.peaks(weights, u_sums)
 
     def _fineness(self, u_sum: float) -> float:
         return mesh_fineness(self._shortest, u_sum, self._parameters)
+
+
+class Blur:
+    """The sums of Gaussians of weights on a mesh, at the points of a grid.
+
+    A Gaussian is cut and rescaled as diffpy.srreal does it.
+
+    Args:
+        size: points of the mesh, of which the first MARGIN lie below 0.
+        step: of the mesh, of which the grid's is a multiple, A.
+        shortest: of the distances that were laid on the mesh, A.
+    """
+
+    def __init__(
+        self, size: int, step: float, shortest: float, grid: Grid, parameters: PDFParameters
+    ) -> None:
+        self._step, self._grid = step, grid
+        # Points too far below the shortest distance to share in it hold nothing.
+        lowest = max(int(shortest / step) - STENCIL, 1)
+        distance = np.maximum(np.arange(size) - MARGIN, lowest) * step
+        self._lowest = lowest + MARGIN if lowest > 1 else 0
+        self._stretch = peak_width(distance, 1.0, parameters) ** 2
+        self._reach = _REACH * math.sqrt(self._stretch.max())
+
+    def peaks(self, weights: np.ndarray, u_sums: np.ndarray) -> np.ndarray:
+        """(V, grid.size) sums of weight * Gaussian(r - distance), one a column of weights (M, V).
+
+        A row is the same to the last bit whatever the others are.
+
+        Args:
+            u_sums: (V,) rising sum of the two atoms' Uiso in each sum, A^2.
+        """
+        return sum_gaussians(
+            weights,
+            self._lowest,
+            u_sums,
+            self._stretch,
+            self._step,
+            round(self._grid.step / self._step),
+            self._grid.size,
+            self._reach,
+            _RESCALE,
+        )
 
 
 class Shells:

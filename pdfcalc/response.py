@@ -15,6 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from pdfcalc.kernels.mesh import weighted_rows
 from pdfcalc.parameters import Grid, PDFParameters
 from pdfcalc.transform import band_kernel, envelope, pdf_from_peaks
 
@@ -39,8 +40,11 @@ class Response:
     matrix: np.ndarray
 
     def pdf(self, peaks: np.ndarray) -> np.ndarray:
-        """(V, R) what peaks (V, M) add to G(r), in single precision, 1/A^2."""
-        return peaks.astype(np.float32) @ self.matrix
+        """(V, R) what peaks (V, M) add to G(r), in single precision, 1/A^2.
+
+        A row is the same to the last bit whatever the others are.
+        """
+        return weighted_rows(peaks.astype(np.float32), self.matrix)
 
 
 def sampling_strides(parameters: PDFParameters, widths: np.ndarray) -> np.ndarray:

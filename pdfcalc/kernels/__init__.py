@@ -15,9 +15,12 @@ SAME_PLACE = 0.01
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function at its first call, and keep the result where that is possible."""
+    """Compile a function at its first call, and keep the result where that is possible.
+
+    It lets other threads run meanwhile.
+    """
     try:
-        return njit(cache=True)(function)
+        return njit(cache=True, nogil=True)(function)
     except RuntimeError:
         # Neither the package's folder nor the user's can be written to.
-        return njit(function)
+        return njit(nogil=True)(function)

@@ -27,6 +27,16 @@ def count_classes(class_of, repeats, site_1, cell_1, site_2, cell_2, weight, cou
 
 
 @compiled
+def _count_within(class_of, repeats, site, cell, weight, counts):
+    """As `count_classes` from places to the same places: there and back is of the same class."""
+    for i in range(len(site)):
+        counts[class_of[site[i], site[i], 0]] += weight
+        for j in range(i):
+            away = _cells_away(repeats, cell[i], cell[j])
+            counts[class_of[site[i], site[j], away]] += 2 * weight
+
+
+@compiled
 def count_around(class_of, n_filled, n_classes):
     """(S, C) filled sites of all cells by class, as each site of the unit cell sees them."""
     counts = np.zeros((len(class_of), n_classes), dtype=np.int64)
@@ -54,9 +64,9 @@ def count_change(class_of, repeats, around, gone_site, gone_cell, new_site, new_
     for i in range(len(new_site)):
         for c in range(len(mixed)):
             mixed[c] += around[new_site[i], c]
-    count_classes(class_of, repeats, gone_site, gone_cell, gone_site, gone_cell, 1, kept)
+    _count_within(class_of, repeats, gone_site, gone_cell, 1, kept)
     count_classes(class_of, repeats, gone_site, gone_cell, new_site, new_cell, -1, mixed)
-    count_classes(class_of, repeats, new_site, new_cell, new_site, new_cell, 1, new)
+    _count_within(class_of, repeats, new_site, new_cell, 1, new)
 
 
 @compiled

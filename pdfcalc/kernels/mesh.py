@@ -191,6 +191,33 @@ def sum_gaussians(mesh, lowest, u_sums, stretch, step, k, size, reach, scale):
 
 
 @compiled
+def weighted_rows(weights, matrix):
+    """(V, R) products of weights (V, M) with a matrix (M, R).
+
+    A row is the same to the last bit whatever the others are, which BLAS does not promise.
+    """
+    products = np.zeros((weights.shape[0], matrix.shape[1]), dtype=matrix.dtype)
+    whole = len(matrix) // 8 * 8
+    # Eight at a time stay in the nearest cache while all rows use them.
+    for m in range(0, whole, 8):
+        for v in range(len(weights)):
+            product = products[v]
+            a, b, c, d = weights[v, m], weights[v, m + 1], weights[v, m + 2], weights[v, m + 3]
+            e, f, g, h = weights[v, m + 4], weights[v, m + 5], weights[v, m + 6], weights[v, m + 7]
+            for j in range(len(product)):
+                low = a * matrix[m, j] + b * matrix[m + 1, j]
+                low += c * matrix[m + 2, j] + d * matrix[m + 3, j]
+                high = e * matrix[m + 4, j] + f * matrix[m + 5, j]
+                high += g * matrix[m + 6, j] + h * matrix[m + 7, j]
+                product[j] += low + high
+    for m in range(whole, len(matrix)):
+        for v in range(len(weights)):
+            for j in range(matrix.shape[1]):
+                products[v, j] += weights[v, m] * matrix[m, j]
+    return products
+
+
+@compiled
 def _add_gaussians(weights, u_sum, exponents, n_steps, middle, total):
     """Add the Gaussians of weights (V, k, J) to total (V, ...), the first at sample `middle`.
 

@@ -96,6 +96,20 @@ def test_a_row_depends_on_its_seed_alone():
     assert (drawn.place != other.place).any(dim=1)[drawn.label > 0].all()
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [SMALL, DefectSettings(supercell=(3, 3, 3), fraction=(0.14, 0.17), separation=1.15)],
+    ids=["usual", "crowded"],
+)
+def test_rows_drawn_together_are_those_drawn_in_turn(settings, monkeypatch):
+    """What a GPU does, on the CPU."""
+    in_turn = draw_some(DefectDraws(supercells(settings)), 6, 60)
+    monkeypatch.setattr(DefectDraws, "_draw_in_turn", DefectDraws._draw_together)
+    together = draw_some(DefectDraws(supercells(settings)), 6, 60)
+    for name in ("place", "gone", "come", "impurity"):
+        assert torch.equal(getattr(in_turn, name), getattr(together, name)), name
+
+
 @pytest.mark.parametrize("settings", [SMALL, CROWDED], ids=["usual", "crowded"])
 def test_interstitials_are_distributed_as_the_cpus(settings):
     n_cpu, n_torch = 600, 3000

@@ -6,40 +6,71 @@ import numpy as np
 import pytest
 import torch
 
+from defectgen.gpu_draws import DefectDraws, random_seeds
+from defectgen.host import Host
 from defectgen.library import embedded_library
 from defectgen.settings import DefectSettings
+from defectgen.variants import HostSupercell
 from hpc.description import PDFSettings
-from hpc.streaming import VariantStream
+from hpc.streaming import TorchLattice, VariantStream
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu])]
+SMALL, SHORT = DefectSettings(supercell=(3, 3, 3)), PDFSettings(rmax=8.0, points=100)
+
+
+def hosts() -> list[Host]:
+    return list({host.space_group: host for host in embedded_library()}.values())
+
+
+def seeds(n_rows: int, seed: int) -> torch.Tensor:
+    return random_seeds(n_rows, torch.Generator().manual_seed(seed))
+
+
+def assert_are_of_changes(g: torch.Tensor, draws: DefectDraws, drawn, pdf: PDFSettings) -> None:
+    for row, host in enumerate(drawn.host):
+        change = draws.variant(drawn, row).change
+        crystal = draws.supercells[host].crystal
+        (expected,) = crystal.pdfs([change], pdf.parameters, pdf.stored.tolist())
+        away = np.abs(g[row].cpu().numpy() - expected).max()
+        assert away < 5e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_fresh_variants_are_those_of_their_changes(device):
-    hosts = list({host.space_group: host for host in embedded_library()}.values())
-    pdf = PDFSettings(rmax=8.0, points=100)
-    stream = VariantStream(hosts, DefectSettings(supercell=(3, 3, 3)), pdf, device)
+    stream = VariantStream(hosts(), SMALL, SHORT, device)
     host, label = np.repeat(np.arange(6), 5), np.tile(np.arange(5), 6)
-    g, drawn = stream.sample(host, label, torch.Generator().manual_seed(3))
-    again, _ = stream.sample(host, label, torch.Generator().manual_seed(3))
+    g, drawn = stream.sample(host, label, seeds(30, 3))
+    again, _ = stream.sample(host, label, seeds(30, 3))
     torch.testing.assert_close(g, again)
-    other, _ = stream.sample(host, label, torch.Generator().manual_seed(4))
+    other, _ = stream.sample(host, label, seeds(30, 4))
     assert (abs(g - other).amax(dim=1)[label > 0] > 1e-3).all()
     np.testing.assert_array_equal(drawn.label.cpu(), label)
     np.testing.assert_array_equal(drawn.atomic_number.cpu() > 0, np.isin(label, [3, 4]))
-    for row, host_index in enumerate(host):
-        change = stream.draws.variant(drawn, row).change
-        crystal = stream.lattice.crystals[host_index]
-        (expected,) = crystal.pdfs([change], pdf.parameters, pdf.stored.tolist())
-        away = np.abs(g[row].cpu().numpy() - expected).max()
-        assert away < 1e-4 * np.abs(expected).max()
+    assert_are_of_changes(g, stream.draws, drawn, SHORT)
+
+
+def test_a_row_is_the_same_in_any_company():
+    stream = VariantStream(hosts(), SMALL, SHORT)
+    host, label = np.repeat(np.arange(6), 12), np.tile(np.arange(12) % 5, 6)
+    g, _ = stream.sample(host, label, seeds(72, 0))
+    order = np.random.default_rng(0).permutation(72)[:40]
+    for rows in (order, order[:1], order[::-1]):
+        some, _ = stream.sample(host[rows], label[rows], seeds(72, 0)[rows.copy()])
+        assert torch.equal(some, g[rows.copy()])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_engine_in_torch_is_the_cpus(device):
+    draws = DefectDraws([HostSupercell(host, SMALL) for host in hosts()], device)
+    label = torch.arange(30, device=device) % 5
+    drawn = draws.draw(np.repeat(np.arange(6), 5), label, seeds(30, 3).to(device))
+    assert_are_of_changes(TorchLattice(draws, SHORT).pdfs(drawn), draws, drawn, SHORT)
 
 
 def test_nothing_waits_for_the_device_nor_mixes_devices():
     """Tensors of device "meta" have no values to read, and mix with no others."""
-    hosts = list({host.space_group: host for host in embedded_library()}.values())
-    stream = VariantStream(hosts, DefectSettings(), PDFSettings(), "meta")
-    g, drawn = stream.sample(np.arange(6), np.arange(6) % 5, torch.Generator())
+    stream = VariantStream(hosts(), DefectSettings(), PDFSettings(), "meta")
+    g, drawn = stream.sample(np.arange(6), np.arange(6) % 5, seeds(6, 0))
     assert (g.shape, g.dtype, g.device.type) == ((6, 300), torch.float32, "meta")
     assert drawn.place.device.type == "meta"

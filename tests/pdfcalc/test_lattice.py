@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
 from pdfcalc.displacements import Occupied, Sites, find_sites, lattice_isometries
-from pdfcalc.lattice import Change, LatticeCrystal
+from pdfcalc.lattice import Change, LatticeCrystal, PreparedCrystal
 from pdfcalc.peaks import Shells
 
 LATTICES = {
@@ -130,18 +130,38 @@ def test_a_sparse_crystal_has_only_its_density():
 
 
 def test_many_changes_are_worked_on_in_blocks(monkeypatch):
-    frac = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
-    crystal = LatticeCrystal(Sites(frac, np.full(3, 3), 9.6 * np.eye(3)), 1, "Fe", 0.005)
-    rng = np.random.default_rng(0)
-    changes = []
-    for uiso in rng.uniform(0.003, 0.02, 9):
-        added = Occupied(np.ones(2, dtype=int), rng.integers(3, size=(2, 3)))
-        changes.append(Change(added[:0], added, "W", uiso))
+    crystal, changes = _with_tungsten(9)
     parameters = PDFParameters(1.5, 12.0, 0.01, 0.6, 23.6)
     at_once = crystal.pdfs(changes, parameters, range(0, 1000, 9))
     monkeypatch.setattr("pdfcalc.lattice._BLOCK", 2)
     in_blocks = crystal.pdfs(changes, parameters, range(0, 1000, 9))
     np.testing.assert_allclose(in_blocks, at_once, atol=1e-5 * np.abs(at_once).max())
+
+
+def test_a_prepared_crystal_gives_a_variant_the_same_in_any_company():
+    crystal, changes = _with_tungsten(70)
+    parameters, points = PDFParameters(1.5, 12.0, 0.01, 0.6, 23.6), range(0, 1000, 9)
+    prepared = PreparedCrystal(crystal, parameters, points, (0.006, 0.04), 2.7)
+    every = prepared.pdfs(changes)
+    expected = crystal.pdfs(changes, parameters, points)
+    np.testing.assert_allclose(every, expected, atol=1e-5 * np.abs(expected).max())
+    for rows in ([5], [69, 3], list(range(69, -1, -1))):
+        np.testing.assert_array_equal(prepared.pdfs([changes[row] for row in rows]), every[rows])
+    hot = Change(changes[0].removed, changes[0].added, "W", 0.03)
+    with pytest.raises(ValueError, match=r"uiso = 0.03: the crystal was prepared for 0.003 to"):
+        prepared.pdfs([hot])
+
+
+def _with_tungsten(n_changes: int) -> tuple[LatticeCrystal, list[Change]]:
+    """Iron with two atoms of tungsten between, which vibrate differently in each change."""
+    frac = np.array([[0, 0, 0], [0.5, 0.5, 0.5]])
+    crystal = LatticeCrystal(Sites(frac, np.full(3, 3), 9.6 * np.eye(3)), 1, "Fe", 0.005)
+    rng = np.random.default_rng(0)
+    changes = []
+    for uiso in rng.uniform(0.003, 0.02, n_changes):
+        added = Occupied(np.ones(2, dtype=int), rng.integers(3, size=(2, 3)))
+        changes.append(Change(added[:0], added, "W", uiso))
+    return crystal, changes
 
 
 @st.composite

@@ -1,0 +1,209 @@
+"""Fresh draws: what a row depends on, that its traces are of its atoms, and what varies."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from pydantic import ValidationError
+from scipy.stats import kstest
+
+from defectgen.host import Host
+from defectgen.library import embedded_library
+from defectgen.settings import DefectSettings
+from hpc.description import PDFSettings
+from hpc.fresh_draws import FreshDraws, FreshPDFs, Variation
+from pdfcalc import calculate_pdf
+
+SMALL = DefectSettings(
+    supercell=(3, 3, 3), fraction=(0.05, 0.1), impurities=("Al", "Cu", "W", "Pb")
+)
+SHORT = PDFSettings(rmax=8.0, points=80)
+EVERYTHING = Variation(
+    strain=0.02,
+    uiso=0.5,
+    qmax=(18, 24),
+    qdamp=(0.01, 0.05),
+    qbroad=(0, 0.02),
+    scale=0.1,
+    noise=0.02,
+    epochs=2,
+)
+HOST, LABEL = np.repeat(np.arange(6), 8), np.tile(np.arange(8) % 4 + 1, 6)
+NUMBER = np.tile(np.arange(8) // 4, 6)
+
+
+def hosts() -> list[Host]:
+    return list({host.space_group: host for host in embedded_library()}.values())
+
+
+def fresh(variation: Variation, seed: int = 5, defects: DefectSettings = SMALL) -> FreshDraws:
+    return FreshDraws(hosts(), defects, SHORT, variation, seed)
+
+
+def away(some: FreshPDFs, other: FreshPDFs) -> torch.Tensor:
+    """(n,) largest difference of the defective traces over the largest |G|."""
+    largest = some.defective.abs().amax(dim=1)
+    return (some.defective - other.defective).abs().amax(dim=1) / largest
+
+
+def assert_same(some: FreshPDFs, other: FreshPDFs, rows: np.ndarray) -> None:
+    """`some` is those rows of `other`, to the last bit."""
+    for name in ("pristine", "defective", "concentration", "atomic_number"):
+        assert torch.equal(getattr(some, name), getattr(other, name)[rows]), name
+
+
+def test_a_row_depends_on_its_host_number_label_and_epoch_alone():
+    """Not on the other rows, their order, what was drawn before or the number of threads."""
+    every = fresh(EVERYTHING).sample(HOST, LABEL, NUMBER, 3)
+    draws = fresh(EVERYTHING)
+    draws.sample(HOST[::5], LABEL[::5], NUMBER[::5], 0)
+    order = np.random.default_rng(1).permutation(len(HOST))
+    before = torch.get_num_threads()
+    try:
+        for n_threads, rows in ((1, order[:1]), (3, order[1:30]), (1, order)):
+            torch.set_num_threads(n_threads)
+            some = draws.sample(HOST[rows], LABEL[rows], NUMBER[rows], 3)
+            assert_same(some, every, rows)
+    finally:
+        torch.set_num_threads(before)
+    reversed_hosts = FreshDraws(hosts()[::-1], SMALL, SHORT, EVERYTHING, 5)
+    assert_same(reversed_hosts.sample(5 - HOST, LABEL, NUMBER, 3), every, np.arange(len(HOST)))
+
+
+def test_what_a_row_depends_on_changes_its_defects():
+    draws = fresh(Variation())
+    first = draws.sample(HOST, LABEL, NUMBER, 0)
+    others = [
+        draws.sample(HOST, LABEL, NUMBER, 1),
+        draws.sample(HOST, LABEL, NUMBER + 2, 0),
+        fresh(Variation(), seed=6).sample(HOST, LABEL, NUMBER, 0),
+    ]
+    for other in others:
+        assert (away(first, other) > 1e-4).all()
+        assert torch.equal(first.pristine, other.pristine)
+
+
+def test_without_variation_pristine_traces_are_the_stored_ones(oracle):
+    draws = FreshDraws.of_store(oracle, Variation(), seed=0)
+    stored = zarr.open_group(oracle, mode="r")["g"][:, 0]
+    every = np.arange(len(stored))
+    drawn = draws.sample(every, 1 + every % 4, 0 * every, 0)
+    np.testing.assert_allclose(drawn.pristine, stored, atol=2e-5 * np.abs(stored).max())
+
+
+def test_traces_are_of_the_atoms_in_their_cell_and_instrument():
+    """The atoms of each row's variant, by the engine that takes atoms anywhere."""
+    variation = EVERYTHING.model_copy(update={"scale": 0.0, "noise": 0.0})
+    draws = fresh(variation)
+    rows = np.arange(0, len(HOST), 3)
+    drawn = draws.sample(HOST[rows], LABEL[rows], NUMBER[rows], 4)
+    for row, (host, label, number) in enumerate(
+        zip(HOST[rows], LABEL[rows], NUMBER[rows], strict=True)
+    ):
+        supercell, variant, pdf = draws.variant(host, label, number, 4)
+        assert variant.label == label
+        assert variant.concentration == pytest.approx(drawn.concentration[row].item())
+        own, varied = hosts()[host], supercell.host
+        assert 0 < abs(varied.a / own.a - 1) < 0.02
+        assert (varied.c / varied.a == own.c / own.a) == (own.space_group in (225, 229))
+        assert 1 / 1.5 < varied.uiso / own.uiso < 1.5
+        assert 18 <= pdf.qmax <= 24
+        assert pdf.qmin == SHORT.qmin
+        for trace, atoms in (
+            (drawn.pristine[row], supercell.atoms(supercell.variant(0, 0))),
+            (drawn.defective[row], supercell.atoms(variant)),
+        ):
+            expected = calculate_pdf(atoms, pdf.parameters, "pairs")[1][pdf.stored]
+            assert np.abs(trace.numpy() - expected).max() < 3e-5 * np.abs(expected).max()
+        impurity = set(supercell.atoms(variant).elements) - {own.element}
+        assert bool(impurity) == (label in (3, 4)) == bool(drawn.atomic_number[row])
+
+
+def test_cells_and_instruments_stay_for_some_epochs():
+    draws = fresh(EVERYTHING)
+    pristine = [draws.sample(HOST, LABEL, NUMBER, epoch).pristine for epoch in range(4)]
+    same = [(one == next_).all(dim=1).numpy() for one, next_ in pairwise(pristine)]
+    np.testing.assert_array_equal(same[0], ~same[1])
+    np.testing.assert_array_equal(same[0], same[2])
+    # Not all instruments change at once.
+    assert 0 < same[0].sum() < len(HOST)
+
+
+def test_scale_and_noise_are_as_large_as_asked_for():
+    host, number = np.zeros(400, dtype=int), np.arange(400)
+    label = number % 4 + 1
+    clean, scaled, noisy = (
+        fresh(variation).sample(host, label, number, 0)
+        for variation in (Variation(), Variation(scale=0.2), Variation(noise=0.1))
+    )
+    assert torch.equal(clean.pristine, scaled.pristine)
+    assert torch.equal(clean.pristine, noisy.pristine)
+    factor = (scaled.defective / clean.defective).double()
+    np.testing.assert_allclose(factor.std(dim=1), 0, atol=1e-5)
+    assert kstest(factor.median(dim=1)[0], "uniform", (0.8, 0.4)).pvalue > 1e-3
+    noise = (noisy.defective - clean.defective) / clean.pristine.abs().amax(dim=1, keepdim=True)
+    deviation = noise.std(dim=1, keepdim=True)
+    assert kstest(deviation[:, 0], "uniform", (0, 0.1)).pvalue > 1e-3
+    white = (noise / deviation).double()
+    assert kstest(white.flatten()[::7], "norm").pvalue > 1e-3
+    assert abs((white[:, 1:] * white[:, :-1]).mean()) < 0.03
+
+
+def test_few_hosts_are_kept_where_there_are_many(monkeypatch):
+    expected = fresh(EVERYTHING).sample(HOST, LABEL, NUMBER, 0)
+    monkeypatch.setattr("hpc.fresh_draws._TOGETHER", 2)
+    monkeypatch.setattr("hpc.fresh_draws._MOST_KEPT", 3)
+    draws = fresh(EVERYTHING)
+    for _ in range(2):
+        assert_same(draws.sample(HOST, LABEL, NUMBER, 0), expected, np.arange(len(HOST)))
+    assert sum(map(len, draws._kept.values())) <= 3
+
+
+def test_what_cannot_be_drawn_is_refused():
+    with pytest.raises(ValueError, match="label 0: the kinds of defect are 1 to 4"):
+        fresh(Variation()).sample(HOST, LABEL - 1, NUMBER, 0)
+    crowded = SMALL.model_copy(update={"fraction": (0.5, 0.5), "separation": 2.0})
+    with pytest.raises(ValueError, match=rf"{hosts()[2].id}: no room for so many interstitials"):
+        fresh(Variation(), defects=crowded).sample(np.array([2]), np.array([4]), np.array([0]), 0)
+    narrow = SMALL.model_copy(update={"fraction": (0.001, 0.0011)})
+    with pytest.raises(ValueError, match=rf"{hosts()[1].id}: no number of its"):
+        fresh(Variation(), defects=narrow).sample(np.array([1]), np.array([1]), np.array([0]), 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"strain": 0.2}, "strain"),
+        ({"noise": -0.1}, "noise"),
+        ({"scale": 1.0}, "scale"),
+        ({"epochs": 0}, "epochs"),
+        ({"qmin": (0, 1)}, "qmin"),
+        ({"qdamp": (0.03, 0.02)}, r"qdamp = \[0.03, 0.02\]: need 0 <= low <= high"),
+        ({"qbroad": (-0.1, 0.02)}, "qbroad"),
+    ],
+)
+def test_variations_that_make_no_sense_are_refused(values, message):
+    with pytest.raises(ValidationError, match=message):
+        Variation(**values)
+
+
+def test_instruments_that_the_grid_does_not_allow_are_refused():
+    with pytest.raises(ValueError, match=r"can't vary so: .*qmin = 0.6: must be less than qmax"):
+        fresh(Variation(qmax=(0.5, 20)))
+    with pytest.raises(ValueError, match=r"can't vary so: .*too coarse for qmax = 400"):
+        fresh(Variation(qmax=(20, 400)))
+
+
+def test_a_store_without_its_hosts_is_refused(oracle, tmp_path):
+    with pytest.raises(ValueError, match="is not a store"):
+        FreshDraws.of_store(tmp_path, Variation(), seed=0)
+    store = tmp_path / "store.zarr"
+    store.mkdir()
+    (store / "zarr.json").write_bytes((Path(oracle) / "zarr.json").read_bytes())
+    with pytest.raises(ValueError, match=r"library\.json does not hold the hosts .*: put back"):
+        FreshDraws.of_store(store, Variation(), seed=0)
