@@ -16,7 +16,8 @@
 #     bash   jobs/train.sh S --out R                          on this machine; PROCESSES=2 for two
 #
 # All arguments go to `defectpdf train`. Before its time is over the job goes back to the queue by
-# itself, DEFECTPDF_MAX_REQUEUES (10) times at most, and training goes on from its last epoch.
+# itself, DEFECTPDF_MAX_REQUEUES (10) times at most, and training goes on where it was. A process
+# that dies alone is started again with the others, three times at most, from the last snapshot.
 #
 # sbatch's command line overrides the lines above, and so do its variables, for example
 # SBATCH_ACCOUNT and SBATCH_PARTITION.
@@ -50,11 +51,14 @@ fi
 export OMP_NUM_THREADS=${threads:-$((cores > processes ? cores / processes : 1))}
 
 if [ "$nodes" -gt 1 ]; then
+    # Else processes that are started again would look for those that are gone.
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
     head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-    launch=(torchrun --nnodes="$nodes" --nproc-per-node="$processes" --rdzv-id="$SLURM_JOB_ID"
+    launch=(torchrun --nnodes="$nodes" --nproc-per-node="$processes" --max-restarts=3
+        --rdzv-id="$SLURM_JOB_ID"
         --rdzv-backend=c10d --rdzv-endpoint="$head:$((20000 + SLURM_JOB_ID % 20000))" -m train)
 elif [ "$processes" -gt 1 ]; then
-    launch=(torchrun --standalone --nproc-per-node="$processes" -m train)
+    launch=(torchrun --standalone --nproc-per-node="$processes" --max-restarts=3 -m train)
 else
     launch=(defectpdf train)
 fi

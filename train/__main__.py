@@ -13,7 +13,7 @@ from train.commands import train
 def main() -> None:
     try:
         typer.run(train)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         # Every process meets the same mistake; one line is enough.
         if os.environ.get("RANK", "0") == "0":
             print(f"error: {error}", file=sys.stderr)

@@ -33,6 +33,7 @@ for command in (
     train.commands.train,
     train.commands.evaluate,
     train.commands.report,
+    train.commands.export_model,
 ):
     app.command()(command)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import signal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,11 @@ class Scaling(StrEnum):
     trace = "trace"
 
 
+class Draws(StrEnum):
+    store = "store"
+    streaming = "streaming"
+
+
 class Part(StrEnum):
     train = "train"
     val = "val"
@@ -46,17 +52,40 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the data; the recipe's if not given.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of split, weights and batches.")] = 0,
+    draws: Annotated[
+        Draws | None,
+        typer.Option(help="Train on the store's variants, or on fresh ones in each epoch."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of split, weights, batches and draws.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Another choice in place of the recipe's, such as batch_size=128; repeatable.",
+        ),
+    ] = None,
+    snapshot_seconds: Annotated[
+        float, typer.Option(min=0, help="Between snapshots, from which a killed run continues.")
+    ] = 20.0,
+    tensorboard: Annotated[
+        bool, typer.Option(help="Write the learning curves for TensorBoard, too.")
+    ] = False,
 ) -> None:
     """Train a network that names the defect type from a pair of PDFs."""
     from train.distributed import join_world
     from train.loop import fit
-    from train.recipes import make_recipe
+    from train.recipes import make_recipe, parse_setting
 
-    chosen = make_recipe(recipe.value, scaling.value if scaling else None, epochs)
+    changes = dict(map(parse_setting, settings or []))
+    named = {"scaling": scaling and scaling.value, "draws": draws and draws.value, "epochs": epochs}
+    changes |= {key: value for key, value in named.items() if value is not None}
+    chosen = make_recipe(recipe.value, changes)
     with join_world() as world:
-        metrics = fit(store, out, chosen, split.value, seed, world)
-        if metrics and world.is_main:
+        metrics = fit(store, out, chosen, split.value, seed, world, snapshot_seconds, tensorboard)
+        if metrics is None:
+            raise typer.Exit(128 + signal.SIGTERM)
+        if world.is_main:
             test = metrics["test"]
             typer.echo(
                 f"test accuracy {test['accuracy']:.4f}, top-2 {test['top2']:.4f} "
@@ -92,6 +121,21 @@ def report(
 
     write_report(source, output, store)
     typer.echo(f"wrote {output}")
+
+
+def export_model(
+    run: Annotated[Path, typer.Argument(help="Run directory of `defectpdf train`.")],
+    out: Annotated[Path, typer.Option(help="Folder to make.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
+) -> None:
+    """Write a run's model for use elsewhere: weights, a card, a program for torch alone."""
+    from train.export import export_model as export
+
+    card = export(run, out)
+    if json:
+        typer.echo(json_module.dumps(card))
+    else:
+        typer.echo(f"wrote model.json, {' and '.join(card['sha256'])} to {out}")
 
 
 def _print_scores(scores: dict, title: str) -> None:

@@ -1,4 +1,4 @@
-"""The store read once into memory, and its rows as scaled (pristine, defective) pairs."""
+"""A store as the trainer sees it, and scaled (pristine, defective) pairs of its traces."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -14,15 +14,21 @@ import torch
 from defectgen.elements import atomic_number
 from hpc.inspect import status
 
+if TYPE_CHECKING:
+    import zarr
+
 Scaling = Literal["shared", "trace"]
 
 
 @dataclass(frozen=True)
 class PDFStore:
-    """A store's arrays; S structures, V variants (0 is pristine), R points."""
+    """A store's arrays; S structures, V variants (0 is pristine), R points.
+
+    All are in memory but `g`, which may be larger.
+    """
 
     path: Path
-    g: np.ndarray  # (S, V, R) float32, 1/A^2
+    g: zarr.Array  # (S, V, R) float32, 1/A^2
     r: np.ndarray  # (R,) A
     label: np.ndarray  # (S, V): 0 pristine, 1.. a defect class, -1 quarantined
     concentration: np.ndarray  # (S, V), fraction of host atoms
@@ -46,6 +52,16 @@ class PDFStore:
         digest.update(np.ascontiguousarray(self.label, dtype=np.int8).tobytes())
         return digest.hexdigest()
 
+    @property
+    def block_size(self) -> int:
+        """Structures that are written, and best read, together: those of a shard."""
+        return (self.g.shards or self.g.chunks)[0]
+
+    @property
+    def start(self) -> float:
+        """The first r in steps of r."""
+        return float(self.r[0] / np.diff(self.r).mean())
+
     @cached_property
     def host_number(self) -> np.ndarray:
         """(S,) atomic number of the host."""
@@ -59,7 +75,7 @@ class PDFStore:
 
 
 def read_store(path: Path | str) -> PDFStore:
-    """Read a store whole; ValueError if it is missing, lacks an array or is not finished."""
+    """Open a store; ValueError if it is missing, lacks an array or is not finished."""
     import zarr
 
     path = Path(path)
@@ -67,8 +83,9 @@ def read_store(path: Path | str) -> PDFStore:
         group = zarr.open_group(path, mode="r")
         columns = {
             name: np.asarray(group[name])
-            for name in ("g", "r", "label", "concentration", "impurity", "space_group")
+            for name in ("r", "label", "concentration", "impurity", "space_group")
         }
+        g: Any = group["g"]
         names = {
             name: np.asarray(group[name]).astype(object).astype(str)
             for name in ("id", "element", "origin")
@@ -81,6 +98,7 @@ def read_store(path: Path | str) -> PDFStore:
         ) from error
     store = PDFStore(
         path=path,
+        g=g,
         classes=tuple(meaning[value] for value in sorted(meaning) if value > 0),
         attributes=dict(group.attrs),
         **columns,
@@ -100,15 +118,6 @@ def _check(store: PDFStore) -> None:
         raise ValueError(f"{store.path} has no PDF of a defective crystal")
     if len(set(store.id)) != len(store.id):
         raise ValueError(f"{store.path} repeats structure ids; a split needs unique ones")
-    structure, variant = store.rows.T
-    finite = np.isfinite(store.g[structure, variant]).all(1) & np.isfinite(
-        store.g[structure, 0]
-    ).all(1)
-    if not finite.all():
-        raise ValueError(
-            f"{store.path} has {np.count_nonzero(~finite)} labelled PDFs that are not finite, "
-            f"the first of structure {store.id[structure[~finite][0]]}; run `defectpdf verify`"
-        )
 
 
 def scale_pairs(pristine: torch.Tensor, defective: torch.Tensor, scaling: Scaling) -> torch.Tensor:
@@ -144,35 +153,3 @@ def stretch_pairs(pairs: torch.Tensor, factor: torch.Tensor, start: float) -> to
     before, here, after, beyond = at(-1), at(0), at(1), at(2)
     curve = 2 * before - 5 * here + 4 * after - beyond + t * (3 * (here - after) + beyond - before)
     return here + 0.5 * t * (after - before + t * curve)
-
-
-@dataclass(frozen=True)
-class Samples:
-    """The rows of a store on the device, aligned with `PDFStore.rows`."""
-
-    pairs: torch.Tensor  # (n, 2, R) scaled
-    target: torch.Tensor  # (n,) class 0..C-1
-    regression: torch.Tensor  # (n, 2) 10 x concentration, ln of the atomic-number ratio
-    classes: tuple[str, ...]
-    start: float  # first r in steps of r
-
-
-def load_samples(store: PDFStore, scaling: Scaling, device: torch.device) -> Samples:
-    structure, variant = store.rows.T
-    g = torch.from_numpy(store.g)
-    pairs = scale_pairs(g[structure, 0], g[structure, variant], scaling)
-    regression = np.stack(
-        [
-            10 * store.concentration[structure, variant],
-            np.log(store.atomic_number_ratio[structure, variant]),
-        ],
-        axis=1,
-    )
-    target = torch.from_numpy(store.label[structure, variant].astype(np.int64) - 1)
-    return Samples(
-        pairs=pairs.to(device),
-        target=target.to(device),
-        regression=torch.from_numpy(regression).float().to(device),
-        classes=store.classes,
-        start=float(store.r[0] / np.diff(store.r).mean()),
-    )

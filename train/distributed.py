@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,8 @@ class World:
     rank: int
     size: int
     device: torch.device
+    local_size: int = 1
+    """Processes on this machine."""
 
     @property
     def is_main(self) -> bool:
@@ -27,9 +30,13 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
-    def any(self, flag: bool) -> bool:
-        """True on every process if it is true on one."""
-        return bool(self.sum(torch.tensor(float(flag), device=self.device)) > 0)
+    def most(self, value: int) -> int:
+        """The largest value of any process."""
+        if self.size == 1:
+            return value
+        tensor = torch.tensor(value, device=self.device)
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return int(tensor)
 
     def barrier(self) -> None:
         if self.size > 1:
@@ -47,8 +54,40 @@ def join_world() -> Iterator[World]:
     if size == 1:
         yield World(0, 1, device)
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if local_size == size:
+        # The store may be that of an attempt before, with the addresses of processes now dead.
+        # Nodes may count attempts differently; jobs/train.sh has them take a new store each time.
+        store = next(rendezvous("env://"))[0]
+        store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+    else:
+        dist.init_process_group(backend)
     try:
-        yield World(rank, size, device)
+        yield World(rank, size, device, local_size)
     finally:
         dist.destroy_process_group()
+
+
+def make_deterministic() -> None:
+    """Have torch take only algorithms that give the same bits each time."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
+# DDP refuses annotations that are strings, as all in this file are.
+def sum_in_rank_order(state, bucket):
+    """DDP's mean of gradients over processes, added in the order of ranks wherever they lie."""
+    own = bucket.buffer()
+    gathered = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+    work = dist.all_gather(gathered, own, async_op=True)
+
+    def mean(_: torch.futures.Future) -> torch.Tensor:
+        total = gathered[0]
+        for gradient in gathered[1:]:
+            total += gradient
+        return total / len(gathered)
+
+    return work.get_future().then(mean)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,27 +10,42 @@ from typing import Any
 import numpy as np
 import torch
 
-from train.data import PDFStore, load_samples, read_store, scale_pairs
+from train.data import PDFStore, read_store, scale_pairs
 from train.distributed import World
 from train.rundir import RunConfig, load_model, read_rows
+from train.sources import StoreSource
 
-CHUNK = 512  # rows of one forward pass
+BLOCK, CHUNK = 8192, 512  # rows in memory, and of one forward pass
 CALIBRATION_BINS = 15
 
 
 @torch.no_grad()
 def predict_logits(
-    model: torch.nn.Module, pairs: torch.Tensor, classes: int, world: World
+    model: torch.nn.Module,
+    source: StoreSource,
+    rows: np.ndarray,
+    world: World,
+    check: Callable[[], object] = lambda: None,
 ) -> torch.Tensor:
-    """(n, classes) logits on every process, each having computed every size-th row.
+    """(n, classes) logits of rows on every process, each having computed a part of them.
 
     Nothing is padded: a process fills its rows of a zero array and the arrays are summed.
+
+    Args:
+        check: called by all processes equally often, between blocks of rows.
     """
     model.eval()
-    logits = torch.zeros(len(pairs), classes, device=pairs.device)
-    mine = torch.arange(world.rank, len(pairs), world.size, device=pairs.device)
-    for rows in mine.split(CHUNK):
-        logits[rows] = model(pairs[rows])[:, :classes]
+    classes = len(source.store.classes)
+    logits = torch.zeros(len(rows), classes, device=world.device)
+    # Neighbours in the store, which are read together.
+    mine = np.array_split(np.arange(len(rows)), world.size)[world.rank]
+    for start in range(0, -(-len(rows) // world.size), BLOCK):
+        check()
+        block = mine[start : start + BLOCK]
+        pairs = source.samples(rows[block]).pairs
+        place = torch.from_numpy(block).to(world.device)
+        for at, chunk in zip(place.split(CHUNK), pairs.split(CHUNK), strict=True):
+            logits[at] = model(chunk)[:, :classes]
     return world.sum(logits)
 
 
@@ -88,14 +103,14 @@ def predict_part(run: Path, store_path: Path | str, part: str) -> Predictions:
     rows = read_rows(run, part, store)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, config = load_model(run, device)
-    samples = load_samples(store, config.recipe.scaling, device)
-    world = World(0, 1, device)
-    logits = predict_logits(model, samples.pairs[rows], len(config.classes), world)
-    return Predictions(store, config, rows, logits.cpu(), samples.target[rows].cpu())
+    source = StoreSource(store, config.recipe.scaling, device, resident=False)
+    logits = predict_logits(model, source, rows, World(0, 1, device))
+    target = torch.from_numpy(store.label[tuple(store.rows[rows].T)].astype(np.int64) - 1)
+    return Predictions(store, config, rows, logits.cpu(), target)
 
 
 def class_probabilities(run: Path, pristine: np.ndarray, defective: np.ndarray) -> np.ndarray:
-    """(n, classes) probabilities for G(r) in 1/A^2 on the run's r grid, (n, R) or (R,)."""
+    """(n, classes) probabilities for a few G(r) in 1/A^2 on the run's r grid, (n, R) or (R,)."""
     model, config = load_model(run)
     pristine, defective = np.broadcast_arrays(np.atleast_2d(pristine), defective)
     if defective.shape[1] != len(config.r):
@@ -105,5 +120,6 @@ def class_probabilities(run: Path, pristine: np.ndarray, defective: np.ndarray) 
         torch.from_numpy(defective.astype(np.float32)),
         config.recipe.scaling,
     )
-    logits = predict_logits(model, pairs, len(config.classes), World(0, 1, torch.device("cpu")))
+    with torch.no_grad():
+        logits = model(pairs)[:, : len(config.classes)]
     return logits.softmax(1).numpy()

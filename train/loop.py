@@ -1,28 +1,21 @@
-"""The fit: epochs of permuted batches over a dataset that stays on the device."""
+"""The fit: from a store to a run directory, and on from where another process had to stop."""
 
 from __future__ import annotations
 
 import json
-import math
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from train.data import Samples, load_samples, read_store, stretch_pairs
-from train.distributed import World
+from train.data import read_store
+from train.distributed import World, make_deterministic
 from train.evaluation import predict_logits, score
-from train.models import build_model
 from train.recipes import Recipe
 from train.rundir import (
     HISTORY,
@@ -32,267 +25,192 @@ from train.rundir import (
     load_model,
     load_snapshot,
     prepare_run,
+    read_config,
     save_model,
     save_snapshot,
     write_json,
     write_text,
 )
+from train.scalars import epoch_scalars
+from train.sources import StoreSource, fits_in_memory, window_of
 from train.splits import SplitKind, split_rows
+from train.trainer import Trainer
+from train.watch import StopRequested, Watch
 
-WARM_UP = 0.15  # fraction of the steps of the one-cycle schedule
-Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
+SNAPSHOT_SECONDS = 20.0
+_STEPS_BETWEEN_CHECKS = 16
 
 
 def fit(
-    store_path: Path, run: Path, recipe: Recipe, split: SplitKind, seed: int, world: World
+    store_path: Path,
+    run: Path,
+    recipe: Recipe,
+    split: SplitKind,
+    seed: int,
+    world: World,
+    snapshot_seconds: float = SNAPSHOT_SECONDS,
+    tensorboard: bool = False,
 ) -> dict[str, Any] | None:
     """Train, or continue to train, into `run`; the final metrics, or None if asked to stop before.
 
-    SIGTERM or SIGUSR2 ends the fit after the current epoch; the same call continues it.
+    SIGTERM or SIGUSR2 ends the fit after a few steps; the same call continues it there. After a
+    kill it continues from the last snapshot.
+
+    Args:
+        snapshot_seconds: between snapshots.
+        tensorboard: write each epoch's record to `run`/tensorboard, too.
     """
     console = Console(quiet=not world.is_main, highlight=False)
+    if recipe.deterministic:
+        make_deterministic()
     store = read_store(store_path)
     rows = split_rows(store, split, seed)
-    config = RunConfig.of(store, recipe, split, seed)
+    window = window_of(store, recipe.draws, world)
     if world.is_main:
-        prepare_run(run, config, rows)
+        prepare_run(run, RunConfig.of(store, recipe, split, seed, window), rows)
     world.barrier()
     if (run / METRICS).exists():
-        _say(console, f"{run} is already finished after {recipe.epochs} epochs")
-        return json.loads((run / METRICS).read_text())
+        metrics = json.loads((run / METRICS).read_text())
+        _say(console, f"{run} is already finished after {metrics['epochs']} epochs")
+        return metrics
 
-    samples = load_samples(store, recipe.scaling, world.device)
-    trainer = Trainer(recipe, samples, rows, seed, world)
-    history, finished = run_epochs(trainer, run, console)
+    config = read_config(run)
+    stored = StoreSource(store, recipe.scaling, world.device, fits_in_memory(store, world))
+    trainer = Trainer(recipe, stored, rows, seed, config.window, world)
+    training = Training(trainer, run, config.token, console)
+    writer: AbstractContextManager[Callable] = nullcontext(lambda record: None)
+    if tensorboard and world.is_main:
+        writer = epoch_scalars(run, training.history)
+    with Watch(world, snapshot_seconds) as watch, writer as write:
+        if not training.run_epochs(watch, write):
+            return None
     world.barrier()
-    if not finished:
-        _say(console, f"stopped after epoch {len(history)}; the same command continues")
-        return None
     model, _ = load_model(run, world.device)
-    best = best_epoch(history)["epoch"]
-    metrics: dict[str, Any] = {"epochs": len(history), "best_epoch": best}
+    history = training.history
+    metrics = {"epochs": len(history), "best_epoch": best_epoch(history)["epoch"]}
     for part in ("val", "test"):
-        logits = predict_logits(model, samples.pairs[rows[part]], len(store.classes), world)
-        metrics[part] = score(logits, samples.target[rows[part]], store.classes)
-    metrics["seconds"] = sum(epoch["seconds"] for epoch in history)
+        logits = predict_logits(model, stored, rows[part], world)
+        target = torch.from_numpy(store.label[tuple(store.rows[rows[part]].T)]).long() - 1
+        metrics[part] = score(logits, target, store.classes)
+    metrics["seconds"] = round(sum(epoch["seconds"] for epoch in history), 3)
     if world.is_main:
         write_json(run / METRICS, metrics)
     return metrics
 
 
-class Trainer:
-    """Model, optimiser and schedule of one process; `state_dict` is all that a resume needs.
+class Training:
+    """Epochs from where the run's snapshot is, if it has one, to the last."""
 
-    Random numbers come from (seed, epoch) and, for dropout, the rank, so none need be saved.
-    """
+    def __init__(self, trainer: Trainer, run: Path, token: str, console: Console) -> None:
+        self.trainer, self.run, self.console = trainer, run, console
+        self.world, self._token = trainer.world, token
+        self.history: list[dict[str, float]] = []
+        self._step = 0
+        self._loss = torch.zeros((), dtype=torch.float64, device=self.world.device)
+        self._best: dict[str, torch.Tensor] = {}
+        self._began = time.perf_counter()
+        self._resume()
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        samples: Samples,
-        rows: dict[str, np.ndarray],
-        seed: int,
-        world: World,
-    ):
-        self.recipe, self.samples, self.rows = recipe, samples, rows
-        self.seed, self.world = seed, world
-        self.classes = classes = len(samples.classes)
-        torch.manual_seed(seed)
-        model = build_model(recipe.model, samples.pairs.shape[-1], classes)
-        model.fit_inputs(samples.pairs[rows["train"]])
-        model = model.to(world.device)
-        self.parallel: torch.nn.Module = model
-        if world.size > 1:
-            if world.device.type == "cuda":  # only there; on CPUs the reference wants one process
-                model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-            self.parallel = DistributedDataParallel(model)
-        self.model = model
-        self.average = None
-        if recipe.average_decay:
-            self.average = average_weights(model, recipe.average_decay)
+    def run_epochs(self, watch: Watch, write: Callable[[dict[str, float]], object]) -> bool:
+        """Whether the last epoch was reached; else the run was asked to stop.
 
-        # A last, smaller batch is left out, unless it is the only one; each epoch's differs.
-        self.batches = max(1, len(rows["train"]) // recipe.batch_size)
-        self.optimizer = make_optimizer(recipe, model)
-        self.scheduler = make_scheduler(recipe, self.optimizer, self.batches)
-        counts = torch.bincount(samples.target[rows["train"]], minlength=classes)
-        self.class_weight = counts.sum() / (classes * counts.clamp(min=1))
+        Args:
+            write: called with the record of each epoch.
+        """
+        try:
+            with _progress(self.console) as progress:
+                task = progress.add_task("epochs", total=self.trainer.recipe.epochs)
+                while not self._is_finished:
+                    self._save_if_due(watch)
+                    self._run_epoch(watch, lambda done: progress.update(task, completed=done))
+                    write(self.history[-1])
+        except StopRequested:
+            self._save()
+            _say(self.console, f"stopped {self._place}; the same command continues")
+            return False
+        self._save()
+        return True
 
     @property
-    def best_model(self) -> torch.nn.Module:
-        """The weights to evaluate: the running average where there is one."""
-        return self.average.module if self.average else self.model
+    def _is_finished(self) -> bool:
+        history, patience = self.history, self.trainer.recipe.patience
+        if patience and history and len(history) - best_epoch(history)["epoch"] >= patience:
+            return True
+        return len(history) >= self.trainer.recipe.epochs
 
-    def train_epoch(self, epoch: int) -> float:
-        """One pass over the training rows in an order of (seed, epoch); the mean loss."""
-        random = np.random.default_rng((self.seed, epoch))
-        # Dropout differs between processes; without dropout the rank makes no difference.
-        torch.manual_seed(int(random.integers(2**62)) + self.world.rank)
-        order = torch.from_numpy(random.permutation(self.rows["train"])).to(self.world.device)
-        factors = 1 + self.recipe.stretch * random.uniform(-1, 1, len(order))
-        stretch = torch.from_numpy(factors).float().to(self.world.device)
-        size = self.recipe.batch_size
-        total = torch.zeros((), device=self.world.device)
-        self.parallel.train()
-        for start in range(0, self.batches * size, size):
-            batch = order[start : start + size]
-            total += self.train_batch(batch, stretch[start : start + size])
-        return float(self.world.sum(total)) / self.batches
+    @property
+    def _place(self) -> str:
+        after = f"after epoch {len(self.history)}"
+        return f"{after} and {self._step} steps" if self._step else after
 
-    def train_batch(self, batch: torch.Tensor, stretch: torch.Tensor) -> torch.Tensor:
-        """A step on a global batch; returns this process's share of its weighted mean loss."""
-        rank, size = self.world.rank, self.world.size
-        weight_sum = self.class_weight[self.samples.target[batch]].sum()
-        share = batch[rank::size]
-        pairs, target = self.samples.pairs[share], self.samples.target[share]
-        if self.recipe.stretch:
-            pairs = stretch_pairs(pairs, stretch[rank::size], self.samples.start)
-        output = self.parallel(pairs)
-        logits, regression = output[:, : self.classes], output[:, self.classes :]
-        loss = F.cross_entropy(logits, target, self.class_weight, reduction="sum") / weight_sum
-        shared = loss.detach()
-        if self.recipe.regression_weight:
-            error = F.smooth_l1_loss(regression, self.samples.regression[share], reduction="sum")
-            loss = loss + self.recipe.regression_weight * error / (len(batch) * regression.shape[1])
-        self.optimizer.zero_grad()
-        (loss * size).backward()  # gradients are averaged over processes, the loss is a sum
-        if self.recipe.gradient_norm:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_norm)
-        self.optimizer.step()
-        if self.recipe.schedule == "onecycle":
-            self.scheduler.step()
-        if self.average:
-            self.average.update_parameters(self.model)
-        return shared
+    def _run_epoch(self, watch: Watch, show: Callable[[float], None]) -> None:
+        epoch, batches = len(self.history), self.trainer.order.batches
+        for loss in self.trainer.steps(epoch, self._step):
+            self._loss += loss
+            self._step += 1
+            if self._step % _STEPS_BETWEEN_CHECKS == 0:
+                show(epoch + self._step / batches)
+                self._save_if_due(watch)
+        self._end_epoch(*self.trainer.validate(lambda: self._save_if_due(watch)))
+        show(epoch + 1)
 
-    def validate(self) -> tuple[float, float]:
-        """Weighted loss and accuracy on the validation rows; equal on every process."""
-        rows = self.rows["val"]
-        logits = predict_logits(self.best_model, self.samples.pairs[rows], self.classes, self.world)
-        target = self.samples.target[rows]
-        loss = float(F.cross_entropy(logits, target, self.class_weight))
-        if self.recipe.schedule == "plateau":
-            self.scheduler.step(metrics=loss)
-        return loss, float((logits.argmax(1) == target).float().mean())
-
-    def state_dict(self) -> dict[str, Any]:
-        parts: dict[str, Any] = {
-            "model": self.model,
-            "optimizer": self.optimizer,
-            "scheduler": self.scheduler,
+    def _end_epoch(self, val_loss: float, val_accuracy: float) -> None:
+        record = {
+            "epoch": len(self.history) + 1,
+            "train_loss": float(self.world.sum(self._loss)) / self.trainer.order.batches,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "learning_rate": float(self.trainer.optimizer.param_groups[0]["lr"]),
+            "seconds": round(time.perf_counter() - self._began, 3),
         }
-        if self.average:
-            parts["average"] = self.average
-        return {name: part.state_dict() for name, part in parts.items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, part in state.items():
-            getattr(self, name).load_state_dict(part)
-
-
-def average_weights(model: torch.nn.Module, decay: float) -> AveragedModel:
-    """Exponential average that forgets faster at first, so that it never lags by an epoch."""
-
-    def update(averaged: Tensors, current: Tensors, count: torch.Tensor | int) -> None:
-        keep = min(decay, (1 + int(count)) / (10 + int(count)))
-        for old, new in zip(averaged, current, strict=True):
-            old.lerp_(new, 1 - keep) if old.is_floating_point() else old.copy_(new)
-
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
-
-
-def make_optimizer(recipe: Recipe, model: torch.nn.Module) -> torch.optim.Optimizer:
-    if not recipe.weight_decay:
-        return torch.optim.Adam(model.parameters(), recipe.learning_rate)
-    decayed = [p for p in model.parameters() if p.ndim > 1]  # no decay of biases and norms
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, recipe.learning_rate)
-
-
-def make_scheduler(recipe: Recipe, optimizer: torch.optim.Optimizer, batches: int) -> Any:
-    if recipe.schedule == "plateau":
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, factor=0.85, patience=5, threshold=0.005, min_lr=1e-7
+        self.history.append(record)
+        if best_epoch(self.history) is record:
+            state = self.trainer.best_model.state_dict()
+            self._best = {key: value.clone() for key, value in state.items()}
+        self._began, self._step = time.perf_counter(), 0
+        self._loss.zero_()
+        if self.world.is_main:
+            with (self.run / HISTORY).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        _say(
+            self.console,
+            f"epoch {record['epoch']:3d}/{self.trainer.recipe.epochs}  "
+            f"train loss {record['train_loss']:.4f}  val loss {val_loss:.4f}  "
+            f"val accuracy {val_accuracy:.4f}  {record['seconds']:.1f} s",
         )
-    steps = recipe.epochs * batches
-    warm_up = max(1, math.ceil(WARM_UP * steps))
 
-    def factor(step: int) -> float:
-        if step < warm_up:
-            return (step + 1) / warm_up
-        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+    def _save_if_due(self, watch: Watch) -> None:
+        if watch.snapshot_is_due():
+            self._save()
 
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    def _save(self) -> None:
+        """Write the best model and a snapshot; to be called by all processes."""
+        loss = float(self.world.sum(self._loss.clone()))
+        if not self.world.is_main:
+            return
+        if self._best:
+            save_model(self.run, self._best)
+        progress = {
+            "history": self.history,
+            "step": self._step,
+            "loss": loss,
+            "seconds": time.perf_counter() - self._began,
+            "best": self._best,
+        }
+        save_snapshot(self.run, self._token, progress | self.trainer.state_dict())
 
-
-def run_epochs(
-    trainer: Trainer, run: Path, console: Console
-) -> tuple[list[dict[str, float]], bool]:
-    """Epochs from the snapshot, if any, to the last; the history and whether all were run."""
-    world, recipe = trainer.world, trainer.recipe
-    history: list[dict[str, float]] = []
-    if snapshot := load_snapshot(run, world.device):
-        history = snapshot.pop("history")
-        trainer.load_state_dict(snapshot)
-        _say(console, f"continuing {run} after epoch {len(history)}")
-    if world.is_main:  # a run killed between two writes left a line more than the snapshot has
-        write_text(run / HISTORY, "".join(json.dumps(epoch) + "\n" for epoch in history))
-    with stop_signals() as stopping, _progress(console) as progress:
-        task = progress.add_task("epochs", total=recipe.epochs, completed=len(history))
-        for epoch in range(len(history), recipe.epochs):
-            began = time.perf_counter()
-            train_loss = trainer.train_epoch(epoch)
-            val_loss, val_accuracy = trainer.validate()
-            record = {
-                "epoch": epoch + 1,
-                "train_loss": train_loss,
-                "val_loss": val_loss,
-                "val_accuracy": val_accuracy,
-                "learning_rate": trainer.optimizer.param_groups[0]["lr"],
-                "seconds": round(time.perf_counter() - began, 3),
-            }
-            history.append(record)
-            if world.is_main:
-                keep_epoch(trainer, run, history)
-            progress.advance(task)
-            _say(
-                console,
-                f"epoch {epoch + 1:3d}/{recipe.epochs}  train loss {train_loss:.4f}  "
-                f"val loss {val_loss:.4f}  val accuracy {val_accuracy:.4f}  "
-                f"{record['seconds']:.1f} s",
+    def _resume(self) -> None:
+        if state := load_snapshot(self.run, self._token, self.world.device):
+            self.trainer.load_state_dict(state)
+            self.history, self._step, self._best = state["history"], state["step"], state["best"]
+            if self.world.is_main:
+                self._loss += state["loss"]
+            self._began -= state["seconds"]
+            _say(self.console, f"continuing {self.run} {self._place}")
+        if self.world.is_main:  # a killed run may have left lines that the snapshot doesn't know
+            write_text(
+                self.run / HISTORY, "".join(json.dumps(epoch) + "\n" for epoch in self.history)
             )
-            if world.any(bool(stopping)):
-                break
-    return history, len(history) >= recipe.epochs
-
-
-def keep_epoch(trainer: Trainer, run: Path, history: list[dict[str, float]]) -> None:
-    """Write what an epoch gave: the model if it is the best so far, the record, the snapshot."""
-    if best_epoch(history) is history[-1]:
-        save_model(run, trainer.best_model)
-    with (run / HISTORY).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(history[-1]) + "\n")
-    save_snapshot(run, trainer.state_dict() | {"history": history})
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """A list that gets an entry when the process is asked to stop."""
-    received: list[int] = []
-    signals = (signal.SIGTERM, signal.SIGUSR2)
-    previous = {
-        number: signal.signal(number, lambda number, _: received.append(number))
-        for number in signals
-    }
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _say(console: Console, line: str) -> None:
@@ -304,7 +222,7 @@ def _progress(console: Console) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.completed:.1f}/{task.total:.0f}"),
         TimeRemainingColumn(),
         console=console,
         transient=True,

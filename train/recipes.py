@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from hpc.fresh_draws import Variation
 
 
 class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     name: str
-    model: Literal["residual", "reference"]
+    model: Literal["residual", "transformer", "reference"]
     scaling: Literal["shared", "trace"]
     epochs: PositiveInt
     batch_size: PositiveInt = Field(description="rows in a global batch, over all processes")
@@ -28,12 +41,37 @@ class Recipe(BaseModel):
     average_decay: float = Field(
         default=0.0, ge=0, lt=1, description="of the running average of the weights; 0 for none"
     )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="in the network")
+    patience: int = Field(
+        default=0, ge=0, description="epochs without a better one to stop after; 0 for never"
+    )
+    accumulation: PositiveInt = Field(
+        default=1, description="parts of a process's share of a batch, for less memory"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="of products in the network; the rest is in float32. On "
+        "NVIDIA GPUs float32 means TF32 in convolutions, which is torch's own default",
+    )
+    deterministic: bool = Field(default=False, description="the same bits each time")
+    draws: Literal["store", "streaming"] = Field(
+        default="store", description="train on the store's variants, or on fresh ones each epoch"
+    )
+    variation: Variation = Field(
+        default=Variation(), description="of hosts and instrument, where draws are streaming"
+    )
+
+    @model_validator(mode="after")
+    def _varies_what_is_drawn(self) -> Recipe:
+        if self.draws == "store" and self.variation != Variation():
+            raise ValueError("variation needs --draws streaming: the store's PDFs are as they are")
+        return self
 
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        # The reference study's choices; its dropout (0.5) and normalisation are in the model.
+        # The reference study's choices; its normalisation is in the model.
         Recipe(
             name="reference",
             model="reference",
@@ -42,6 +80,7 @@ RECIPES = {
             batch_size=32,
             learning_rate=1e-4,
             schedule="plateau",
+            dropout=0.5,
         ),
         # Chosen by runs of 10 and 40 epochs on seed 1's split. On 1,172 hosts x 12 variants it
         # reached 96.8 and 97.3 % on the test part of seeds 0 and 1, at 3.2 s an epoch on two
@@ -64,14 +103,46 @@ RECIPES = {
 }
 
 
-def make_recipe(name: str, scaling: str | None = None, epochs: int | None = None) -> Recipe:
-    """A named recipe with the given choices in place of its own."""
+def make_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """A named recipe with other choices in place of its own.
+
+    Args:
+        changes: by the recipe's keys; those of `variation` as `variation.strain`.
+    """
     if name not in RECIPES:
         raise ValueError(f"recipe {name!r} is not one of {', '.join(RECIPES)}")
-    changes = {"scaling": scaling, "epochs": epochs}
-    changes = {key: value for key, value in changes.items() if value is not None}
+    content = RECIPES[name].model_dump()
+    for key, value in (changes or {}).items():
+        place, _, inner = key.partition(".")
+        _refuse_unknown(key)
+        if inner:
+            content[place][inner] = value
+        else:
+            content[place] = value
     try:
-        return Recipe(**(RECIPES[name].model_dump() | changes))
+        return Recipe.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ValueError(f"recipe {name}, {first['loc'][0]}: {first['msg']}") from error
+        place = ".".join(str(step) for step in first["loc"]) or "choices"
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"recipe {name}, {place}: {message}") from error
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Key and value of `key=value`; the value is JSON, or else the text itself."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set {text}: give it as key=value")
+    try:
+        return key.strip(), json.loads(value)
+    except json.JSONDecodeError:
+        return key.strip(), value.strip()
+
+
+def _refuse_unknown(key: str) -> None:
+    fields = [field for field in Recipe.model_fields if field not in ("name", "variation")]
+    keys = [*fields, *(f"variation.{field}" for field in Variation.model_fields)]
+    if key not in keys:
+        near = difflib.get_close_matches(key, keys, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}"
+        raise ValueError(f"recipes have no {key!r}: {hint}")

@@ -234,7 +234,8 @@ def examples_figure(store: PDFStore, rows: np.ndarray, seed: int) -> Any:
             f"{name.replace('_', '-')}, {100 * store.concentration[s, v]:.1f} %, in "
             f"{store.element[s]} ({store.space_group[s]}){impurity}"
         )
-        chosen.append((title, store.g[s, 0], store.g[s, v]))
+        traces = np.asarray(store.g[s])
+        chosen.append((title, traces[0], traces[v]))
     return example_figure(store.r, chosen)
 
 

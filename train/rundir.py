@@ -5,9 +5,11 @@ Every file is written beside its place and renamed, so a reader or a killed run 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
+import zipfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +28,7 @@ from train.splits import PARTS, SplitKind
 
 CONFIG, SPLIT, HISTORY, METRICS = "config.json", "split.json", "metrics.jsonl", "metrics.json"
 MODEL, SNAPSHOT = "model.safetensors", "snapshot.pt"
+SNAPSHOT_FORMAT = 2
 
 
 class RunConfig(BaseModel):
@@ -40,10 +43,16 @@ class RunConfig(BaseModel):
     fingerprint: str
     classes: tuple[str, ...]
     r: tuple[float, ...]
+    instrument: dict[str, Any] | None
+    """[pdf] of the store's run description; None where it has none."""
+    window: int | None
+    """Hosts in memory at once while training; None for all. It decides the order of the rows."""
     versions: dict[str, str]
 
     @classmethod
-    def of(cls, store: PDFStore, recipe: Recipe, split: SplitKind, seed: int) -> RunConfig:
+    def of(
+        cls, store: PDFStore, recipe: Recipe, split: SplitKind, seed: int, window: int | None
+    ) -> RunConfig:
         packages = ("torch", "numpy", "zarr")
         return cls(
             recipe=recipe,
@@ -53,17 +62,26 @@ class RunConfig(BaseModel):
             fingerprint=store.fingerprint,
             classes=store.classes,
             r=tuple(store.r.tolist()),
+            instrument=store.attributes.get("run", {}).get("pdf"),
+            window=window,
             versions={"python": platform.python_version()} | {p: version(p) for p in packages},
         )
 
     @property
     def choices(self) -> dict[str, Any]:
         chosen = {"store ids": self.fingerprint[:12], "split": self.split, "seed": self.seed}
-        return chosen | {f"recipe {key}": value for key, value in self.recipe.model_dump().items()}
+        recipe = self.recipe.model_dump(mode="json")
+        return chosen | {f"recipe {key}": value for key, value in recipe.items()}
+
+    @property
+    def token(self) -> str:
+        """Hash of the choices and the order of rows: what a snapshot must be of."""
+        content = self.choices | {"window": self.window}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def prepare_run(run: Path, config: RunConfig, rows: dict[str, np.ndarray]) -> None:
-    """Begin a run directory, or see that the one that exists is of the same configuration."""
+    """Begin a run directory, or see that the one that exists is of the same choices."""
     if (run / CONFIG).exists():
         old, new = read_config(run).choices, config.choices
         differing = [f"{key} was {old[key]}, now {new[key]}" for key in new if old[key] != new[key]]
@@ -119,15 +137,15 @@ def best_epoch(history: list[dict[str, float]]) -> dict[str, float]:
     return max(history, key=lambda record: (record["val_accuracy"], -record["val_loss"]))
 
 
-def save_model(run: Path, model: torch.nn.Module) -> None:
-    state = {key: value.contiguous().cpu() for key, value in model.state_dict().items()}
+def save_model(run: Path, state: dict[str, torch.Tensor]) -> None:
     write_atomically(run / MODEL, lambda path: path.write_bytes(save(state)))
 
 
 def load_model(run: Path, device: torch.device | str = "cpu") -> tuple[torch.nn.Module, RunConfig]:
     """The best model of a run, in evaluation mode, and the run's configuration."""
     config = read_config(run)
-    model = build_model(config.recipe.model, len(config.r), len(config.classes))
+    recipe = config.recipe
+    model = build_model(recipe.model, len(config.r), len(config.classes), dropout=recipe.dropout)
     try:
         model.load_state_dict(load_file(run / MODEL))
     except FileNotFoundError as error:
@@ -137,21 +155,34 @@ def load_model(run: Path, device: torch.device | str = "cpu") -> tuple[torch.nn.
     return model.eval().to(device), config
 
 
-def save_snapshot(run: Path, state: dict[str, Any]) -> None:
-    write_atomically(run / SNAPSHOT, lambda path: torch.save(state, path))
+def save_snapshot(run: Path, token: str, state: dict[str, Any]) -> None:
+    content = {"format": SNAPSHOT_FORMAT, "run": token, **state}
+    write_atomically(run / SNAPSHOT, lambda path: torch.save(content, path))
 
 
-def load_snapshot(run: Path, device: torch.device) -> dict[str, Any] | None:
-    """The snapshot, read without executing pickled code; None if there is none."""
+def load_snapshot(run: Path, token: str, device: torch.device) -> dict[str, Any] | None:
+    """The snapshot, read without executing pickled code; None if there is none.
+
+    Raises:
+        ValueError: it is damaged, of another run, or of another version.
+    """
     path = run / SNAPSHOT
     if not path.exists():
         return None
+    remedy = f"delete it to start {run} again"
     try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch.load raises whatever the damaged bytes lead it to
-        raise ValueError(
-            f"{path} is damaged ({type(error).__name__}); delete it to start {run} again"
-        ) from error
+        with zipfile.ZipFile(path) as file:  # torch itself doesn't look at the checksums
+            if damaged := file.testzip():
+                raise ValueError(damaged)
+        state = torch.load(path, map_location=device, weights_only=True)
+        found = state.pop("format"), state.pop("run")
+    except Exception as error:  # damaged bytes lead to errors of many kinds
+        raise ValueError(f"{path} is damaged ({type(error).__name__}); {remedy}") from error
+    if found[0] != SNAPSHOT_FORMAT:
+        raise ValueError(f"{path} is of another version of defectpdf; {remedy}")
+    if found[1] != token:
+        raise ValueError(f"{path} is of another run, not of {run / CONFIG}; {remedy}")
+    return state
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -166,6 +197,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -256,6 +256,30 @@ def test_training_has_a_process_for_each_task(slurm, folder, small_digest):
     assert (folder / "run" / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_training_that_must_stop_goes_on_in_the_queue(slurm, folder, processes):
+    slurm.run("defectpdf", "generate", "small.toml", "--store=s.zarr", cwd=folder)
+    job = slurm.submit(
+        f"--ntasks-per-node={processes}",
+        "--cpus-per-task=1",
+        JOBS / "train.sh",
+        "s.zarr",
+        "--out=run",
+        "--epochs=400",
+        cwd=folder,
+    )
+    history = folder / "run" / "metrics.jsonl"
+    slurm.until(lambda: history.exists() and history.read_text().count("\n") > 3, job)
+    slurm.run("scancel", "--batch", "--signal=TERM", job)
+    slurm.until(lambda: slurm.jobs(job)[0].restarts == 1, job)
+    log = slurm.finish(job, seconds=180).log
+    stopped = re.search(r"stopped after epoch (\d+).*; the same command continues", log)
+    assert stopped, log
+    assert f"continuing run after epoch {stopped[1]}" in log
+    assert "goes back to the queue, restart 1" in log
+    assert history.read_text().count("\n") == 400
+
+
 def test_the_pipeline_goes_from_the_description_to_the_report(slurm, folder, small_digest):
     out = slurm.run(
         "bash", JOBS / "pipeline.sh", "small.toml", "--store=my s.zarr", "--out", "r 1", cwd=folder

@@ -13,6 +13,7 @@ KINDS = ("pristine", "vacancy", "self_interstitial", "substitution", "interstiti
 IMPURITY = {"substitution": 79, "interstitial": 79}
 ELEMENTS = ("Al", "Ti", "Fe", "Ni", "Cu", "Zr", "Nb", "Mo")
 SPACE_GROUPS = (225, 229)
+HOSTS_PER_CHUNK = 5
 R = np.linspace(1.5, 30, 300)
 
 
@@ -70,7 +71,8 @@ def write_store(path: Path, hosts_per_group: int = 3, ids: list[str] | None = No
     for name, (values, dimensions) in columns.items():
         values = values.astype(np.uint8) if name == "impurity" else values
         values = values.astype(np.dtypes.StringDType()) if values.dtype.kind == "U" else values
-        group.create_array(name, data=values, dimension_names=dimensions)
+        chunks = (HOSTS_PER_CHUNK, *values.shape[1:]) if name == "g" else "auto"
+        group.create_array(name, data=values, chunks=chunks, dimension_names=dimensions)
     group["label"].attrs.update(flag_values=list(range(5)), flag_meanings=" ".join(KINDS))
     group.attrs["run"] = {"seed": 0, "note": "<script>alert(1)</script>"}
     return path

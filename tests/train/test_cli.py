@@ -13,7 +13,7 @@ import pytest
 from pdfcalc import PDFParameters, calculate_pdf
 
 COMMANDS = (
-    "library generate status verify export pdf train evaluate report".split()  # noqa: SIM905
+    "library generate status verify export pdf train evaluate report export-model".split()  # noqa: SIM905
 )
 CIF = """data_copper
 _cell_length_a 3.615
@@ -152,8 +152,10 @@ def test_the_embedded_library():
         (["pdf", "missing.cif", "--delta2", "-1"], "delta2 = -1.0: must be finite"),
         (["pdf", "missing.cif", "--pair", "Cu"], "--pair Cu: give two elements as Cu-Au"),
         (["train", "missing.zarr", "--out", "run"], "missing.zarr"),
+        (["train", "missing.zarr", "--out", "run", "--set", "epoch=9"], "did you mean epochs?"),
         (["evaluate", "missing", "missing.zarr"], "missing"),
         (["report", "missing", "-o", "report.html"], "missing"),
+        (["export-model", "missing", "--out", "model"], "missing is not a run directory"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ CLASSES = ("vacancy", "self_interstitial", "substitution", "interstitial")
 def run(store_path, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "run"
     world = World(0, 1, torch.device("cpu"))
-    fit(store_path, run, make_recipe("default", epochs=2), "host", 0, world)
+    fit(store_path, run, make_recipe("default", {"epochs": 2}), "host", 0, world)
     return run
 
 
@@ -97,8 +97,9 @@ def test_probabilities_of_single_traces_are_those_of_the_evaluation(run, store_p
     store = read_store(store_path)
     predictions = predict_part(run, store_path, "test")
     structure, variant = store.rows[predictions.rows].T
-    probability = class_probabilities(run, store.g[structure, 0], store.g[structure, variant])
+    g = store.g[:]
+    probability = class_probabilities(run, g[structure, 0], g[structure, variant])
     expected = predictions.logits.softmax(1).numpy()
     np.testing.assert_allclose(probability, expected, atol=1e-5)
     with pytest.raises(ValueError, match="300 points"):
-        class_probabilities(run, store.g[0, 0, :100], store.g[0, 1, :100])
+        class_probabilities(run, g[0, 0, :100], g[0, 1, :100])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,18 +12,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from runs import Bench
 
 from train.distributed import World
-from train.loop import fit, stop_signals
+from train.loop import fit
 from train.recipes import make_recipe
-from train.rundir import load_snapshot, read_history
+from train.rundir import load_snapshot, read_config, read_history
+from train.watch import StopRequested, Watch
 
 ALONE = World(0, 1, torch.device("cpu"))
 EPOCHS = 5
 
 
-def run_fit(store: Path, run: Path, epochs: int = EPOCHS, seed: int = 0, **changes):
-    recipe = make_recipe("default", epochs=epochs).model_copy(update=changes)
+def run_fit(store: Path, run: Path, seed: int = 0, **changes):
+    recipe = make_recipe("default", {"epochs": EPOCHS} | changes)
     return fit(store, run, recipe, "host", seed, ALONE)
 
 
@@ -79,29 +82,18 @@ def test_a_stopped_run_continues_to_the_same_numbers(store_path, finished, tmp_p
     process.send_signal(signal.SIGTERM)
     rest, _ = process.communicate(timeout=60)
     assert first_line.startswith("epoch   1/5")
-    assert process.returncode == 0
+    assert process.returncode == 143
     assert "the same command continues" in rest
     assert not (tmp_path / "run" / "metrics.json").exists()
     stopped_after = len(read_history(tmp_path / "run"))
     assert 0 < stopped_after < EPOCHS
+    assert (tmp_path / "run" / "model.safetensors").exists()
 
     # As a kill between two writes would leave it: one line more than the snapshot knows.
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 99}\n')
     run_fit(store_path, tmp_path / "run")
     assert curve(tmp_path / "run") == curve(finished)
-
-
-def test_two_processes_follow_the_same_loss_curve(store_path, finished, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node=2", "-m", "train", store_path, "--out", tmp_path / "run"]
-    command += ["--epochs", str(EPOCHS)]
-    result = subprocess.run(command, capture_output=True, text=True, env=_environment())
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("test accuracy") == 1  # only one process speaks
-    for two, one in zip(curve(tmp_path / "run"), curve(finished), strict=True):
-        assert two["train_loss"] == pytest.approx(one["train_loss"], rel=1e-3, abs=1e-4)
-        assert two["val_loss"] == pytest.approx(one["val_loss"], rel=1e-3, abs=1e-4)
 
 
 def test_a_finished_run_says_so(store_path, finished, capsys):
@@ -125,12 +117,32 @@ def test_a_directory_of_something_else_is_refused(store_path, tmp_path):
         run_fit(store_path, tmp_path)
 
 
-def test_a_damaged_snapshot_is_refused(store_path, finished, tmp_path):
-    run_fit(store_path, tmp_path / "run", epochs=1)
-    (tmp_path / "run" / "metrics.json").unlink()
-    snapshot = tmp_path / "run" / "snapshot.pt"
-    snapshot.write_bytes(snapshot.read_bytes()[:5000])
-    with pytest.raises(ValueError, match=r"snapshot\.pt is damaged"):
+def unfinished(store: Path, run: Path, seed: int = 0) -> Path:
+    """The snapshot of a run that was stopped just before its end."""
+    run_fit(store, run, seed, epochs=1)
+    (run / "metrics.json").unlink()
+    return run / "snapshot.pt"
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_a_damaged_snapshot_is_refused(store_path, tmp_path, damage):
+    snapshot = unfinished(store_path, tmp_path / "run")
+    content = bytearray(snapshot.read_bytes())
+    if damage == "cut":
+        content = content[:5000]
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 1  # among the numbers of some tensor
+    else:
+        content = bytearray()
+    snapshot.write_bytes(content)
+    with pytest.raises(ValueError, match=r"snapshot\.pt is damaged .* delete it to start"):
+        run_fit(store_path, tmp_path / "run", epochs=1)
+
+
+def test_the_snapshot_of_another_run_is_refused(store_path, tmp_path):
+    snapshot = unfinished(store_path, tmp_path / "run")
+    shutil.copy(unfinished(store_path, tmp_path / "other", seed=1), snapshot)
+    with pytest.raises(ValueError, match=r"snapshot\.pt is of another run.* delete it to start"):
         run_fit(store_path, tmp_path / "run", epochs=1)
 
 
@@ -141,24 +153,142 @@ def test_a_snapshot_that_carries_code_is_refused(tmp_path):
 
     torch.save({"model": Payload()}, tmp_path / "snapshot.pt")
     with pytest.raises(ValueError, match="damaged"):
-        load_snapshot(tmp_path, torch.device("cpu"))
+        load_snapshot(tmp_path, "", torch.device("cpu"))
     assert not (tmp_path / "owned").exists()
 
 
 def test_reference_recipe_runs(store_path, tmp_path):
-    recipe = make_recipe("reference", epochs=1)
+    recipe = make_recipe("reference", {"epochs": 1})
     metrics = fit(store_path, tmp_path / "run", recipe, "row", 0, ALONE)
     assert metrics["test"]["n"] > 0
-    assert load_snapshot(tmp_path / "run", ALONE.device)["scheduler"]["factor"] == 0.85
+    token = read_config(tmp_path / "run").token
+    assert load_snapshot(tmp_path / "run", token, ALONE.device)["scheduler"]["factor"] == 0.85
 
 
-def test_stop_signals_are_noticed_and_put_back():
+def test_parts_of_a_batch_give_the_gradient_of_the_whole(store_path, tmp_path):
+    for parts in (1, 3):
+        run_fit(store_path, tmp_path / str(parts), epochs=1, batch_size=48, accumulation=parts)
+    one, three = (curve(tmp_path / name)[0]["train_loss"] for name in "13")
+    assert three == pytest.approx(one, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_products_in_bfloat16_learn_as_well(store_path, tmp_path):
+    metrics = run_fit(store_path, tmp_path / "run", precision="bfloat16")
+    assert metrics["test"]["accuracy"] > 0.9
+
+
+def test_tensorboard_gets_every_epoch(store_path, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe = make_recipe("default", {"epochs": 2})
+    fit(store_path, tmp_path / "run", recipe, "host", 0, ALONE, tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    found = [(event.step, event.value) for event in events.Scalars("val_loss")]
+    expected = [(epoch["epoch"], epoch["val_loss"]) for epoch in curve(tmp_path / "run")]
+    assert found == [(epoch, pytest.approx(loss)) for epoch, loss in expected]
+    assert len(found) == 2
+
+
+def test_training_stops_early_when_nothing_gets_better(store_path, tmp_path):
+    metrics = run_fit(store_path, tmp_path / "run", epochs=60, patience=2)
+    assert metrics["best_epoch"] + 2 == metrics["epochs"] < 60
+
+
+def test_windows_of_hosts_learn_as_well(store_path, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.sources.memory_limit", lambda: 4 * 13 * 4 * 4 * 13 * 300)
+    metrics = run_fit(store_path, tmp_path / "run")
+    assert read_config(tmp_path / "run").window == 10
+    assert metrics["test"]["accuracy"] > 0.95
+
+
+@pytest.fixture(scope="module")
+def real_store(tmp_path_factory) -> Path:
+    """A store with the hosts and settings from which its rows can be drawn anew."""
+    bench = Bench(tmp_path_factory.mktemp("real"))
+    assert bench.generate().returncode == 0
+    return bench.store
+
+
+def fit_real(store: Path, run: Path, draws: str, **changes) -> None:
+    choices = {"epochs": 4, "batch_size": 2, "draws": draws} | changes
+    fit(store, run, make_recipe("default", choices), "host", 0, ALONE, snapshot_seconds=0)
+
+
+@pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.parametrize("draws", ["store", "streaming"])
+def test_a_run_that_died_in_an_epoch_goes_on_to_the_same_bits(
+    real_store, tmp_path, monkeypatch, draws, window
+):
+    if window:
+        monkeypatch.setattr("train.loop.window_of", lambda *_: window)
+        monkeypatch.setattr("train.loop.fits_in_memory", lambda *_: False)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    fit_real(real_store, whole, draws)
+    seen = []
+
+    def die(_: object) -> None:
+        """In the third epoch, after the steps that lead to the next snapshot."""
+        seen.append(1)
+        if len(seen) == 3:
+            raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("train.trainer.Trainer.validate", lambda *_: (die(_), (0.1, 0.5))[1])
+        patch.setattr("train.loop._STEPS_BETWEEN_CHECKS", 3)
+        with pytest.raises(RuntimeError, match="power cut"):
+            fit_real(real_store, broken, draws)
+    fit_real(real_store, broken, draws)
+    state = [load_snapshot(run, read_config(run).token, ALONE.device) for run in (whole, broken)]
+    assert len(read_history(broken)) == 4
+    for one, other in zip(*(s["model"].values() for s in state), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_streaming_trains_on_other_defects_and_is_scored_on_the_stores(real_store, tmp_path):
+    for draws in ("store", "streaming"):
+        fit_real(real_store, tmp_path / draws, draws)
+    fit_real(real_store, tmp_path / "again", "streaming")
+    assert curve(tmp_path / "again") == curve(tmp_path / "streaming")
+    stored, fresh = (curve(tmp_path / draws) for draws in ("store", "streaming"))
+    assert stored[0]["train_loss"] != fresh[0]["train_loss"]
+    sizes = [
+        json.loads((tmp_path / draws / "metrics.json").read_text())["test"]["n"]
+        for draws in ("store", "streaming")
+    ]
+    assert sizes[0] == sizes[1] > 0
+
+
+def test_streaming_draws_vary_as_asked(real_store, tmp_path):
+    variation = {"strain": 0.02, "qdamp": [0.02, 0.04], "noise": 0.01, "epochs": 2}
+    changes = {f"variation.{name}": value for name, value in variation.items()}
+    fit_real(real_store, tmp_path / "plain", "streaming")
+    fit_real(real_store, tmp_path / "varied", "streaming", **changes)
+    assert curve(tmp_path / "plain")[0]["train_loss"] != curve(tmp_path / "varied")[0]["train_loss"]
+    stored = read_config(tmp_path / "varied").recipe.variation
+    assert (stored.strain, stored.qdamp, stored.epochs) == (0.02, (0.02, 0.04), 2)
+
+
+def test_streaming_from_a_store_without_its_hosts_is_refused(store_path, tmp_path):
+    with pytest.raises(ValueError, match=r"toy\.zarr"):
+        run_fit(store_path, tmp_path / "run", draws="streaming")
+
+
+def test_more_processes_than_rows_of_a_batch_are_refused(store_path, tmp_path):
+    with pytest.raises(ValueError, match="4 leave some without a row of a batch of 3; use fewer"):
+        run_fit(store_path, tmp_path / "run", batch_size=3, accumulation=4)
+
+
+def test_a_watch_notices_signals_and_puts_their_handlers_back():
     before = signal.getsignal(signal.SIGUSR2)
-    with stop_signals() as stopping:
-        assert not stopping
+    with Watch(ALONE, seconds=1000) as watch:
+        assert not watch.snapshot_is_due()
         os.kill(os.getpid(), signal.SIGUSR2)
-        assert stopping
+        with pytest.raises(StopRequested):
+            watch.snapshot_is_due()
     assert signal.getsignal(signal.SIGUSR2) is before
+    with Watch(ALONE, seconds=0) as watch:
+        assert watch.snapshot_is_due()
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):

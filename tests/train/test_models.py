@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from train.models import MODELS, build_model
-from train.recipes import RECIPES, make_recipe
+from train.models.blocks import ResidualBlock, as_images
+from train.models.features import measure_pairs
+from train.recipes import RECIPES
 
 
 def test_reference_network_has_the_published_size():
@@ -13,14 +16,57 @@ def test_reference_network_has_the_published_size():
     assert model.head[1].in_features == 4736
 
 
+@pytest.mark.parametrize("points", [300, 90, 37])
 @pytest.mark.parametrize("name", MODELS)
-def test_output_has_a_logit_for_each_class_and_gradients_reach_all_weights(name):
+def test_output_has_a_logit_for_each_class_and_gradients_reach_all_weights(name, points):
     torch.manual_seed(0)
-    model = build_model(name, 300, 4)
-    output = model(torch.rand(3, 2, 300))
+    model = build_model(name, points, 4)
+    output = model(torch.rand(3, 2, points))
     assert output.shape == (3, 4 + model.regression_outputs)
     output.square().sum().backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def test_an_unknown_network_is_one_line():
+    with pytest.raises(
+        ValueError, match="model 'resnet' is not one of reference, residual, transformer"
+    ):
+        build_model("resnet", 300, 4)
+
+
+def test_dropout_of_the_reference_network_is_an_option():
+    def rates(**options):
+        modules = build_model("reference", 300, 4, **options).modules()
+        return {module.p for module in modules if isinstance(module, torch.nn.Dropout)}
+
+    assert rates() == {0.5}
+    assert rates(dropout=0.2) == {0.2}
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "reference"])
+def test_a_prediction_does_not_depend_on_the_other_rows(name):
+    torch.manual_seed(0)
+    model = build_model(name, 300, 4).double()
+    pairs = torch.rand(5, 2, 300, dtype=torch.double)
+    model.fit_inputs(pairs)
+    torch.testing.assert_close(model(pairs)[:1], model(pairs[:1]))
+
+
+def test_a_residual_block_convolves_along_r_as_conv1d_does():
+    """Against the same weights in Conv1d, where the width doubles and where it stays."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 6, 37)
+    for block in (ResidualBlock(6, 6), ResidualBlock(6, 12)):
+        torch.nn.init.normal_(block.main[3].weight)
+        first, last = block.main[1], block.main[3]
+        hidden = F.conv1d(x.relu(), first.weight[:, :, 0], first.bias, first.stride[1], padding=1)
+        expected = F.conv1d(hidden.relu(), last.weight[:, :, 0], last.bias, padding=1)
+        if first.stride[1] == 2:
+            shortcut = block.shortcut
+            expected += F.conv1d(x, shortcut.weight[:, :, 0], shortcut.bias, 2)
+        else:
+            expected += x
+        torch.testing.assert_close(block(as_images(x))[:, :, 0], expected)
 
 
 def test_inputs_are_standardised_by_what_the_model_stores():
@@ -28,17 +74,19 @@ def test_inputs_are_standardised_by_what_the_model_stores():
     pairs = torch.rand(200, 2, 300, generator=torch.Generator().manual_seed(0))
     model.fit_inputs(pairs)
     curves, scalars = model.features(pairs)
-    standard = (curves - model.mean) / model.deviation
-    assert abs(standard.mean()) < 1e-3
-    assert 0.9 < standard.std() < 1.0
-    torch.testing.assert_close(scalars.mean(0), model.scalar_mean)
-    assert {"mean", "deviation", "scalar_mean", "scalar_deviation"} <= set(model.state_dict())
+    assert abs(curves.mean()) < 1e-3
+    assert 0.9 < curves.std() < 1.0
+    torch.testing.assert_close(scalars.mean(0), torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(scalars.std(0), torch.ones(4), atol=0.03, rtol=0)
+    copy = build_model("residual", 300, 4)
+    copy.load_state_dict(model.state_dict())
+    assert torch.equal(copy(pairs), model(pairs))
 
 
 def test_growth_is_the_change_of_the_amplitude_of_the_host():
     host = torch.sin(torch.linspace(0, 40, 300)) / 2 + 0.5
     pairs = torch.stack([host, host - 0.02 * (host - host.mean())]).repeat(3, 1, 1)
-    curves, scalars = build_model("residual", 300, 4).features(pairs)
+    curves, scalars = measure_pairs(pairs)
     torch.testing.assert_close(scalars[:, 1], torch.full((3,), -0.02), atol=1e-5, rtol=0)
     size = (pairs[0, 1] - pairs[0, 0]).norm() + 1e-4
     torch.testing.assert_close(curves[:, 3] * size, torch.full((3, 300), -0.02), atol=3e-4, rtol=0)
@@ -56,11 +104,3 @@ def test_reference_recipe_is_the_published_schedule():
         recipe.schedule,
         recipe.weight_decay,
     )
-
-
-def test_options_change_a_recipe_and_nonsense_is_one_line():
-    assert make_recipe("default", scaling="trace", epochs=3).scaling == "trace"
-    with pytest.raises(ValueError, match="'best' is not one of reference, default"):
-        make_recipe("best")
-    with pytest.raises(ValueError, match="epochs: Input should be greater than 0"):
-        make_recipe("default", epochs=0)

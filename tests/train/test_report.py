@@ -32,7 +32,7 @@ class _Page(HTMLParser):
 
 def test_run_report_is_complete_and_self_contained(store_path, tmp_path):
     run = tmp_path / "<i>run"
-    recipe = make_recipe("default", epochs=1)
+    recipe = make_recipe("default", {"epochs": 1})
     fit(store_path, run, recipe, "row", 0, World(0, 1, torch.device("cpu")))
     write_report(run, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -1,0 +1,43 @@
+"""Convolutions along r, shared by the one-dimensional networks.
+
+They work on images of height 1, which can have their channels last in memory: a CPU has faster
+convolutions for that than Conv1d, by an eighth of a training step of ResidualCNN.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions around an identity, or around a projection where the width changes.
+
+    There the length is halved. A block starts as its shortcut: the last weights are zero.
+    """
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        stride = 1 if inputs == outputs else 2
+        last = convolution(outputs, outputs, 3)
+        nn.init.zeros_(last.weight)
+        self.main = nn.Sequential(
+            nn.ReLU(), convolution(inputs, outputs, 3, stride), nn.ReLU(), last
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride == 2:
+            self.shortcut = convolution(inputs, outputs, 1, stride)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, outputs, 1, L / stride), rounded up, of (B, inputs, 1, L)."""
+        return self.main(x) + self.shortcut(x)
+
+
+def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution of images (B, inputs, 1, L) along their width, to L / stride rounded up."""
+    return nn.Conv2d(inputs, outputs, (1, kernel), (1, stride), (0, kernel // 2))
+
+
+def as_images(curves: torch.Tensor) -> torch.Tensor:
+    """Curves (B, C, R) as images (B, C, 1, R) with the channels last in memory."""
+    return curves.unsqueeze(2).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,72 @@
+"""The convolutional network of the reference study."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from train.models.synced_norm import SyncedBatchNorm
+
+
+class ReferenceCNN(nn.Module):
+    """The reference study's CNN, layer for layer, on input seen as a (2, 1, R) image.
+
+    With an image of height 1 the (7, 1) kernel sees single points and only the middle row of a
+    3x3 kernel ever meets data; both are kept, since the aim is the published network. Its batch
+    statistics are those of the global batch, so the published batch of 32 is 32 on any number of
+    processes. The study's `dropout` is 0.5.
+    """
+
+    regression_outputs = 0
+
+    def __init__(self, points: int, classes: int, dropout: float = 0.5):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(2, 64, (7, 1), stride=(2, 1), padding=(3, 0)),
+            SyncedBatchNorm(64),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            _Block(64, 128, dropout),
+            _Block(128, 256, dropout),
+            nn.Conv2d(256, 128, 1),
+            SyncedBatchNorm(128),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.AvgPool2d((1, 2)),
+        )
+        width = -(-points // 4) // 2  # two strides of 2 that round up, one pool that rounds down
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(128 * width, 512),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(512, classes),
+        )
+
+    def fit_inputs(self, pairs: torch.Tensor) -> None:
+        """The study standardises nothing beyond the min-max scaling of the traces."""
+
+    def forward(self, pairs: torch.Tensor) -> torch.Tensor:
+        """(B, classes) logits of pairs (B, 2, R)."""
+        return self.head(self.body(pairs.unsqueeze(2)))
+
+
+class _Block(nn.Module):
+    def __init__(self, inputs: int, outputs: int, dropout: float):
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1),
+            SyncedBatchNorm(outputs),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Conv2d(outputs, outputs, 3, padding=1),
+            SyncedBatchNorm(outputs),
+        )
+        self.shortcut = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1, stride=2), SyncedBatchNorm(outputs)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, outputs, 1, R / 2) of (B, inputs, 1, R), R / 2 rounded up."""
+        return F.relu(self.main(x) + self.shortcut(x))

@@ -1,0 +1,49 @@
+"""A one-dimensional residual network, that of the default recipe."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from train.models.blocks import ResidualBlock, as_images, convolution
+from train.models.features import PairFeatures
+
+
+class ResidualCNN(nn.Module):
+    """A 1-D residual CNN without normalisation layers, on what the defects changed.
+
+    Amplitudes are what tells a self-interstitial from an impurity, so no layer rescales them;
+    residual branches that start at zero keep the depth trainable (H. Zhang, Y. N. Dauphin and
+    T. Ma, ICLR 2019). After the logits come two regressions: 10 x concentration and ln of the
+    atomic-number ratio.
+    """
+
+    regression_outputs = 2
+
+    def __init__(self, points: int, classes: int, dropout: float = 0.0, width: int = 24):
+        super().__init__()
+        self.features = PairFeatures(points)
+        widths = (width, 2 * width, 4 * width)
+        layers: list[nn.Module] = [convolution(PairFeatures.CURVES, width, 7, stride=2)]
+        for before, after in zip((width, *widths), widths, strict=False):
+            layers += [ResidualBlock(before, after)]
+        layers += [nn.ReLU(), convolution(widths[-1], 32, 1), nn.Flatten()]
+        self.body = nn.Sequential(*layers)
+        length = math.ceil(points / 8)  # three strides of 2
+        self.head = nn.Sequential(
+            nn.Linear(32 * length + PairFeatures.SCALARS, 256),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(256, classes + self.regression_outputs),
+        )
+
+    def fit_inputs(self, pairs: torch.Tensor) -> None:
+        """Take the standardisation of the features from training pairs (n, 2, R)."""
+        self.features.fit(pairs)
+
+    def forward(self, pairs: torch.Tensor) -> torch.Tensor:
+        """(B, classes + 2) logits and regressions of pairs (B, 2, R)."""
+        curves, scalars = self.features(pairs)
+        return self.head(torch.cat([self.body(as_images(curves)), scalars], dim=1))
