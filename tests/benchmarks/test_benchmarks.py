@@ -75,6 +75,25 @@ def test_whole_library(tmp_path):
 
 
 @pytest.mark.slow
+def test_training(tmp_path):
+    steps, parts, ceilings, choices = quick_tables("training", tmp_path)
+    assert [row["recipe"] for row in steps] == ["default", "reference"]
+    assert [row["rows"] for row in steps] == [8, 8]
+    for row in steps:
+        np.testing.assert_allclose(row["GFLOP/s"] * row["ms"], row["MFLOP"])
+    # The reference study's step has neither a stretch nor an average.
+    unused = [row["part"] for row in parts if row["reference ms"] == 0]
+    assert unused == ["stretch", "average and schedule"]
+    assert all(row["default ms"] > 0 for row in parts)
+    np.testing.assert_allclose(sum(row["reference %"] for row in parts), 100)
+    reached = ceilings[0]["default reaches %"] * ceilings[0]["GFLOP/s"] / 100
+    np.testing.assert_allclose(reached, steps[0]["GFLOP/s"])
+    ways = [row["way"] for row in choices if row["recipe"] == "default"]
+    assert ways[:5] == ["fused", "foreach", "plain loop", "float32", "bfloat16"]
+    assert ways[-2:] == ["store", "streaming"]
+
+
+@pytest.mark.slow
 def test_executors(tmp_path):
     if shutil.which("mpiexec") is None:
         pytest.skip("no mpiexec: pip install 'defectpdf[mpi]'")
