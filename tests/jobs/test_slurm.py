@@ -150,9 +150,10 @@ def test_a_mistake_ends_the_job_with_one_line(slurm, folder):
 
 
 def test_at_its_walltime_a_job_is_requeued_and_completes(slurm, folder, long_digest):
-    job = submit_and_hold(slurm, folder, "--time=1")
+    # A minute before the end, so that there is another one for the first shard.
+    job = submit_and_hold(slurm, folder, "--time=2", "--signal=B:TERM@60")
     # Slurm looks at walltimes every half minute.
-    slurm.until(lambda: "must stop" in slurm.jobs(job)[0].log, job, seconds=90)
+    slurm.until(lambda: "must stop" in slurm.jobs(job)[0].log, job, seconds=150)
     let_stop(slurm, job)
     slurm.until(lambda: slurm.jobs(job)[0].restarts == 1, job)
     slurm.run("scontrol", "update", f"jobid={job}", "timelimit=60")
