@@ -46,6 +46,11 @@ class PDFStore:
         return np.argwhere(self.label > 0)
 
     @cached_property
+    def target(self) -> np.ndarray:
+        """(n,) class 0..C-1 of every sample."""
+        return self.label[tuple(self.rows.T)].astype(np.int64) - 1
+
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of ids and labels: equal if a split of one store is a split of the other."""
         digest = hashlib.sha256("\n".join(self.id).encode())
@@ -66,12 +71,6 @@ class PDFStore:
     def host_number(self) -> np.ndarray:
         """(S,) atomic number of the host."""
         return np.array([atomic_number(symbol) for symbol in self.element])
-
-    @cached_property
-    def atomic_number_ratio(self) -> np.ndarray:
-        """(S, V) Z of the impurity over Z of the host; 1 where there is no impurity."""
-        host = self.host_number[:, None]
-        return np.where(self.impurity > 0, self.impurity, host) / host
 
 
 def read_store(path: Path | str) -> PDFStore:

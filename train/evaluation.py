@@ -105,7 +105,7 @@ def predict_part(run: Path, store_path: Path | str, part: str) -> Predictions:
     model, config = load_model(run, device)
     source = StoreSource(store, config.recipe.scaling, device, resident=False)
     logits = predict_logits(model, source, rows, World(0, 1, device))
-    target = torch.from_numpy(store.label[tuple(store.rows[rows].T)].astype(np.int64) - 1)
+    target = torch.from_numpy(store.target[rows])
     return Predictions(store, config, rows, logits.cpu(), target)
 
 

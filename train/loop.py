@@ -90,7 +90,7 @@ def fit(
     metrics = {"epochs": len(history), "best_epoch": best_epoch(history)["epoch"]}
     for part in ("val", "test"):
         logits = predict_logits(model, stored, rows[part], world)
-        target = torch.from_numpy(store.label[tuple(store.rows[rows[part]].T)]).long() - 1
+        target = torch.from_numpy(store.target[rows[part]])
         metrics[part] = score(logits, target, store.classes)
     metrics["seconds"] = round(sum(epoch["seconds"] for epoch in history), 3)
     if world.is_main:

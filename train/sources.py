@@ -55,7 +55,7 @@ class StoreSource:
         structure, variant = store.rows[rows].T
         return _samples(
             self._pairs(structure, variant),
-            store.label[structure, variant],
+            store.target[rows],
             torch.from_numpy(store.concentration[structure, variant]),
             torch.from_numpy(store.impurity[structure, variant]),
             store.host_number[structure],
@@ -109,24 +109,25 @@ class FreshSource:
         drawn = self.draws.sample(structure, label, variant, epoch)
         pairs = scale_pairs(drawn.pristine, drawn.defective, self.scaling)
         number = self.store.host_number[structure]
-        return _samples(pairs, label, drawn.concentration, drawn.atomic_number, number)
+        return _samples(
+            pairs, self.store.target[rows], drawn.concentration, drawn.atomic_number, number
+        )
 
 
 def _samples(
     pairs: torch.Tensor,
-    label: np.ndarray,
+    target: np.ndarray,
     concentration: torch.Tensor,
     impurity: torch.Tensor,
     host: np.ndarray,
 ) -> Samples:
-    """Samples of labels (n,), concentrations, and atomic numbers of impurity (0: none) and host."""
+    """Samples of classes (n,), concentrations, atomic numbers of impurity (0: none) and host."""
     device = pairs.device
     own = torch.from_numpy(host).to(device)
     foreign = impurity.to(device).long()
     ratio = torch.where(foreign > 0, foreign, own) / own
     regression = torch.stack([10 * concentration.to(device), ratio.log()], dim=1)
-    target = torch.from_numpy(label.astype(np.int64) - 1).to(device)
-    return Samples(pairs, target, regression.float())
+    return Samples(pairs, torch.from_numpy(target).to(device), regression.float())
 
 
 def fits_in_memory(store: PDFStore, world: World) -> bool:

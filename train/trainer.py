@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from train.data import PDFStore, stretch_pairs
+from train.data import stretch_pairs
 from train.distributed import World, sum_in_rank_order
 from train.evaluation import predict_logits
 from train.graphs import GraphedStep
@@ -45,7 +45,7 @@ class Trainer:
         window: int | None,
         world: World,
     ) -> None:
-        store: PDFStore = stored.store
+        store = stored.store
         self.recipe, self.stored, self.rows = recipe, stored, rows
         self.seed, self.world = seed, world
         self.order = EpochOrder(store, rows["train"], recipe.batch_size, seed, window)
@@ -57,9 +57,8 @@ class Trainer:
         self.source: Source = stored
         if recipe.draws == "streaming":
             self.source = FreshSource(store, recipe.scaling, recipe.variation, seed, world.device)
-        self._target = store.label[tuple(store.rows.T)].astype(np.int64) - 1
         self.classes = len(store.classes)
-        counts = np.bincount(self._target[rows["train"]], minlength=self.classes)
+        counts = np.bincount(store.target[rows["train"]], minlength=self.classes)
         weight = counts.sum() / (self.classes * np.maximum(counts, 1))
         self.class_weight = torch.from_numpy(weight).float().to(world.device)
 
@@ -121,7 +120,7 @@ class Trainer:
         rank, size, device = self.world.rank, self.world.size, self.world.device
         share = window.rows[:, rank::size]
         samples = self.source.samples(share.ravel(), epoch)
-        target = torch.from_numpy(self._target[window.rows]).to(device)
+        target = torch.from_numpy(self.stored.store.target[window.rows]).to(device)
         weight_sum = self.class_weight[target].sum(1)
         factor = 1 + self.recipe.stretch * window.random[:, rank::size]
         stretch = torch.from_numpy(factor).float().to(device)
@@ -207,7 +206,7 @@ class Trainer:
         """Weighted loss and accuracy on the validation rows; equal on every process."""
         rows = self.rows["val"]
         logits = predict_logits(self.best_model, self.stored, rows, self.world, check)
-        target = torch.from_numpy(self._target[rows]).to(logits.device)
+        target = torch.from_numpy(self.stored.store.target[rows]).to(logits.device)
         loss = float(F.cross_entropy(logits, target, self.class_weight))
         if self.recipe.schedule == "plateau":
             self.scheduler.step(metrics=loss)

@@ -1,7 +1,7 @@
-"""Convolutions along r, shared by the one-dimensional networks.
+"""Layers shared by the one-dimensional networks.
 
-They work on images of height 1, which can have their channels last in memory: a CPU has faster
-convolutions for that than Conv1d, by an eighth of a training step of ResidualCNN.
+Convolutions along r work on images of height 1, which can have their channels last in memory: a
+CPU has faster convolutions for that than Conv1d, by an eighth of a training step of ResidualCNN.
 """
 
 from __future__ import annotations
@@ -41,3 +41,10 @@ def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.C
 def as_images(curves: torch.Tensor) -> torch.Tensor:
     """Curves (B, C, R) as images (B, C, 1, R) with the channels last in memory."""
     return curves.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+
+
+def output_layers(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
+    """Two linear layers from flat features (B, inputs) to logits and regressions (B, outputs)."""
+    return nn.Sequential(
+        nn.Linear(inputs, 256), nn.ReLU(), nn.Dropout(dropout), nn.Linear(256, outputs)
+    )

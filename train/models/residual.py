@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from train.models.blocks import ResidualBlock, as_images, convolution
+from train.models.blocks import ResidualBlock, as_images, convolution, output_layers
 from train.models.features import PairFeatures
 
 
@@ -28,16 +28,12 @@ class ResidualCNN(nn.Module):
         widths = (width, 2 * width, 4 * width)
         layers: list[nn.Module] = [convolution(PairFeatures.CURVES, width, 7, stride=2)]
         for before, after in zip((width, *widths), widths, strict=False):
-            layers += [ResidualBlock(before, after)]
+            layers.append(ResidualBlock(before, after))
         layers += [nn.ReLU(), convolution(widths[-1], 32, 1), nn.Flatten()]
         self.body = nn.Sequential(*layers)
         length = math.ceil(points / 8)  # three strides of 2
-        self.head = nn.Sequential(
-            nn.Linear(32 * length + PairFeatures.SCALARS, 256),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(256, classes + self.regression_outputs),
-        )
+        inputs = 32 * length + PairFeatures.SCALARS
+        self.head = output_layers(inputs, classes + self.regression_outputs, dropout)
 
     def fit_inputs(self, pairs: torch.Tensor) -> None:
         """Take the standardisation of the features from training pairs (n, 2, R)."""
