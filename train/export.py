@@ -105,7 +105,7 @@ def _describe_model(model: torch.nn.Module, config: RunConfig) -> dict[str, Any]
     r = np.array(config.r)
     steps = np.diff(r).round(6)
     return {
-        "architecture": {"name": config.recipe.model, "points": points, "classes": classes},
+        "architecture": {"name": config.recipe.model, "classes": classes},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "input": {
             "pristine": "G(r) of the host without defects",

@@ -145,7 +145,7 @@ def load_model(run: Path, device: torch.device | str = "cpu") -> tuple[torch.nn.
     """The best model of a run, in evaluation mode, and the run's configuration."""
     config = read_config(run)
     recipe = config.recipe
-    model = build_model(recipe.model, len(config.r), len(config.classes), dropout=recipe.dropout)
+    model = build_model(recipe.model, config.r, len(config.classes), dropout=recipe.dropout)
     try:
         model.load_state_dict(load_file(run / MODEL))
     except FileNotFoundError as error:

@@ -63,7 +63,7 @@ class Trainer:
         self.class_weight = torch.from_numpy(weight).float().to(world.device)
 
         torch.manual_seed(seed)
-        model = build_model(recipe.model, len(store.r), self.classes, dropout=recipe.dropout)
+        model = build_model(recipe.model, store.r.tolist(), self.classes, dropout=recipe.dropout)
         model.fit_inputs(self._pairs_to_standardise().cpu())
         self.model = model.to(world.device)
         self.parallel = self._in_parallel()

@@ -40,7 +40,7 @@ def normalise(norm: nn.BatchNorm2d, share: slice) -> dict[str, torch.Tensor]:
 def train_reference(share: slice, processes: int) -> tuple[dict[str, torch.Tensor], nn.Module]:
     """The reference network's gradients of a batch's mean loss, and the network."""
     torch.manual_seed(0)
-    model = build_model("reference", POINTS, CLASSES, dropout=0.0).double()
+    model = build_model("reference", range(POINTS), CLASSES, dropout=0.0).double()
     pairs = torch.rand(ROWS, 2, POINTS, dtype=torch.double)
     target = torch.arange(ROWS) % CLASSES
     parallel = nn.parallel.DistributedDataParallel(model) if processes > 1 else model

@@ -87,7 +87,7 @@ def test_the_program_gives_the_probabilities_without_this_project(run, exported,
 
 def test_weights_and_card_rebuild_the_model(run, exported, traces):
     card = json.loads((exported / "model.json").read_text())
-    model = build_model(**card["architecture"])
+    model = build_model(r=card["input"]["r"]["values"], **card["architecture"])
     model.load_state_dict(load_file(exported / "model.safetensors"))
     assert card["parameters"] == sum(parameter.numel() for parameter in model.parameters())
     classifier = Classifier(model, card["scaling"]["name"], len(card["classes"])).eval()

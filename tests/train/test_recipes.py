@@ -9,7 +9,7 @@ from train.recipes import make_recipe, parse_setting
 
 def test_choices_change_a_recipe():
     recipe = make_recipe("default", {"scaling": "trace", "epochs": 3})
-    assert (recipe.scaling, recipe.epochs, recipe.model) == ("trace", 3, "residual")
+    assert (recipe.scaling, recipe.epochs, recipe.model) == ("trace", 3, "reciprocal")
     streaming = {"draws": "streaming", "variation.strain": 0.1}
     assert make_recipe("default", streaming).variation.strain == 0.1
     with pytest.raises(ValueError, match="'best' is not one of reference, default"):

@@ -7,25 +7,26 @@ here and an entry in `MODELS`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from train.models.reference import ReferenceCNN
 from train.models.residual import ResidualCNN
-from train.models.transformer import ConvolutionalTransformer
 
-Model = ReferenceCNN | ResidualCNN | ConvolutionalTransformer
-MODELS: dict[str, type[Model]] = {
+Model = ReferenceCNN | ResidualCNN
+MODELS: dict[str, Callable[..., Model]] = {
     "reference": ReferenceCNN,
-    "residual": ResidualCNN,
-    "transformer": ConvolutionalTransformer,
+    "residual": partial(ResidualCNN, space="real"),
+    "reciprocal": partial(ResidualCNN, space="reciprocal"),
 }
 
 
-def build_model(name: str, points: int, classes: int, **options: Any) -> Model:
-    """A new network for traces of `points` and `classes` classes; `options` are its own.
+def build_model(name: str, r: Sequence[float], classes: int, **options: Any) -> Model:
+    """A new network for traces on the points r, A, and `classes` classes; `options` are its own.
 
     ValueError if there is no network of that name.
     """
     if name not in MODELS:
         raise ValueError(f"model {name!r} is not one of {', '.join(MODELS)}")
-    return MODELS[name](points, classes, **options)
+    return MODELS[name](r, classes, **options)

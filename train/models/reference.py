@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -20,7 +22,7 @@ class ReferenceCNN(nn.Module):
 
     regression_outputs = 0
 
-    def __init__(self, points: int, classes: int, dropout: float = 0.5):
+    def __init__(self, r: Sequence[float], classes: int, dropout: float = 0.5):
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(2, 64, (7, 1), stride=(2, 1), padding=(3, 0)),
@@ -35,7 +37,7 @@ class ReferenceCNN(nn.Module):
             nn.Dropout(dropout),
             nn.AvgPool2d((1, 2)),
         )
-        width = -(-points // 4) // 2  # two strides of 2 that round up, one pool that rounds down
+        width = -(-len(r) // 4) // 2  # two strides of 2 that round up, one pool that rounds down
         self.head = nn.Sequential(
             nn.Flatten(),
             nn.Linear(128 * width, 512),

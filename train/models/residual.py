@@ -1,14 +1,15 @@
-"""A one-dimensional residual network, that of the default recipe."""
+"""A one-dimensional residual network, along r or along Q."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from train.models.blocks import ResidualBlock, as_images, convolution, output_layers
-from train.models.features import PairFeatures
+from train.models.features import PairFeatures, Space
 
 
 class ResidualCNN(nn.Module):
@@ -18,20 +19,31 @@ class ResidualCNN(nn.Module):
     residual branches that start at zero keep the depth trainable (H. Zhang, Y. N. Dauphin and
     T. Ma, ICLR 2019). After the logits come two regressions: 10 x concentration and ln of the
     atomic-number ratio.
+
+    Args:
+        r: points of the traces, A.
+        space: whether it convolves along r or, after a sine transform of the traces, along Q.
     """
 
     regression_outputs = 2
 
-    def __init__(self, points: int, classes: int, dropout: float = 0.0, width: int = 24):
+    def __init__(
+        self,
+        r: Sequence[float],
+        classes: int,
+        space: Space,
+        dropout: float = 0.0,
+        width: int = 24,
+    ):
         super().__init__()
-        self.features = PairFeatures(points)
+        self.features = PairFeatures(r, space)
         widths = (width, 2 * width, 4 * width)
         layers: list[nn.Module] = [convolution(PairFeatures.CURVES, width, 7, stride=2)]
         for before, after in zip((width, *widths), widths, strict=False):
             layers.append(ResidualBlock(before, after))
         layers += [nn.ReLU(), convolution(widths[-1], 32, 1), nn.Flatten()]
         self.body = nn.Sequential(*layers)
-        length = math.ceil(points / 8)  # three strides of 2
+        length = math.ceil(self.features.points / 8)  # three strides of 2
         inputs = 32 * length + PairFeatures.SCALARS
         self.head = output_layers(inputs, classes + self.regression_outputs, dropout)
 
