@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 # One that a rank works on, and one that is there when it is done.
 _IN_FLIGHT_PER_RANK = 2
+_SECONDS_TO_PASS_ON = 0.2
 
 
 @contextmanager
@@ -90,6 +92,8 @@ def _together() -> Iterator[None]:
         log.error("rank %d: %r ends all ranks", MPI.COMM_WORLD.Get_rank(), error)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+        # Launchers may drop what they have not passed on yet when they are told to abort.
+        time.sleep(_SECONDS_TO_PASS_ON)
         MPI.COMM_WORLD.Abort(code)
 
 
