@@ -118,6 +118,16 @@ def test_the_sine_transform_finds_where_a_wave_is_and_keeps_its_size():
         assert 0.9 < found.norm() / torch.sin(q[k] * r).norm() < 1.1
 
 
+@pytest.mark.parametrize("name", NAMES_OF_OURS)
+def test_features_are_in_float32_where_products_are_in_bfloat16(name):
+    model = build_model(name, grid(300), 4)
+    pairs = torch.rand(5, 2, 300, generator=torch.Generator().manual_seed(0))
+    expected, _ = model.features(pairs)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = model.features(pairs)
+    assert torch.equal(found, expected)
+
+
 def test_bragg_intensities_change_by_the_factors_of_the_interstitials():
     """Two families of reflections, with and against the phase of the interstitials."""
     r = torch.linspace(0.1, 30.0, 300).double()

@@ -45,7 +45,7 @@ class PairFeatures(nn.Module):
 
     def __init__(self, r: Sequence[float], space: Space):
         super().__init__()
-        transform = sine_transform(r).float() if space == "reciprocal" else None
+        transform = sine_transform(r) if space == "reciprocal" else None
         self.register_buffer("transform", transform, persistent=False)
         self.points = len(r) if transform is None else len(transform)
         self.windows = WINDOWS[space]
@@ -80,7 +80,8 @@ class PairFeatures(nn.Module):
         # G averages to about zero over a long range, so these are G in units of its range.
         pairs = pairs - pairs.mean(-1, keepdim=True)
         if self.transform is not None:
-            pairs = pairs @ self.transform.T
+            # Autocast leaves double precision alone; bfloat16 would drown what defects change.
+            pairs = (pairs.double() @ self.transform.T).to(pairs.dtype)
         host = pairs[:, 0]
         change = pairs[:, 1] - host
         power = host.square()
