@@ -20,16 +20,18 @@ _POSITIVE = ("qmax", "temperature", "wavelength")
 _STYPE = re.compile(r"\b(?:stype|mode)\s*=\s*(x|n)(?:-?ray|eutron)?\b", re.IGNORECASE)
 _FORMULA = re.compile(r"^[#\s]*composition\s*=\s*(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 _PART = re.compile(rf"([A-Z][a-z]?)\s*({NUMBER})?\s*")
-# A title and the rows below it, which PDFgetN puts behind #; the amount is the last of the numbers.
+_ATOM = rf"[A-Z][a-z]?\s+{NUMBER}"
+# Tables of the sample's elements, and in their rows an element and its amount: PDFgetX2's has the
+# valence in between, PDFgetN's stands behind #.
 _TABLES = (
-    re.compile(
-        rf"^#L symbol valence fractions.*\n((?:\s*[A-Z][a-z]?(?:\s+{NUMBER}){{2}}.*\n)+)", re.M
+    (
+        re.compile(rf"^#L symbol valence fractions.*\n((?:\s*{_ATOM}\s+{NUMBER}.*\n)+)", re.M),
+        re.compile(rf"^\s*([A-Z][a-z]?)\s+{NUMBER}\s+({NUMBER})", re.M),
     ),
-    re.compile(rf"^# Element relAtomNum.*\n((?:#\s*[A-Z][a-z]?\s+{NUMBER}.*\n)+)", re.M),
-)
-_TABLE_ROWS = (
-    re.compile(rf"^\s*([A-Z][a-z]?)\s+{NUMBER}\s+({NUMBER})", re.M),
-    re.compile(rf"^#\s*([A-Z][a-z]?)\s+({NUMBER})", re.M),
+    (
+        re.compile(rf"^# Element relAtomNum.*\n((?:#\s*{_ATOM}.*\n)+)", re.M),
+        re.compile(rf"^#\s*([A-Z][a-z]?)\s+({NUMBER})", re.M),
+    ),
 )
 
 
@@ -86,7 +88,7 @@ def _composition(text: str) -> dict[str, float] | None:
     parts: list[tuple[str, str]] = []
     if formula and re.fullmatch(f"(?:{_PART.pattern})+", formula[1]):
         parts = _PART.findall(formula[1])
-    for table, row in zip(_TABLES, _TABLE_ROWS, strict=True):
+    for table, row in _TABLES:
         found = None if parts else table.search(text)
         if found:
             parts = row.findall(found[1])
