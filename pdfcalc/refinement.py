@@ -186,6 +186,7 @@ class _Model:
         for name, axes in self.axes.items():
             lattice[axes] *= values[name] / self.start[name]
         for name, element in self._elements.items():
+            # Atoms of one element may differ, and keep that while their mean is not changed.
             if values[name] != self.start[name]:
                 uiso[host.elements == element] = values[name]
         structure = AtomicStructure(lattice, host.frac, host.elements, uiso, host.occupancy)
@@ -289,11 +290,11 @@ def _tried_cells(
     best, values = -np.inf, model.start
     for strains in itertools.product(_STRAINS, repeat=len(lengths)):
         strained = {n: model.start[n] * (1 + e) for n, e in zip(lengths, strains, strict=True)}
-        calculated = model.pdf(model.start | strained, r)
+        calculated = model.pdf(model.start | strained | {"scale": 1.0}, r)
         overlap = calculated @ g / np.linalg.norm(calculated)
         if overlap > best:
             best, values = overlap, model.start | strained
-            scale = values["scale"] * max(float(calculated @ g / (calculated @ calculated)), 1e-3)
+            scale = max(float(calculated @ g / (calculated @ calculated)), 1e-3)
     return values | {"scale": scale} if "scale" in free else values
 
 

@@ -74,7 +74,8 @@ def test_known_values_are_found_from_a_wrong_cell(kind, scattering, strains, tru
 
 def test_a_cell_whose_peaks_miss_the_measured_ones():
     sharp = crystal("cubic", uiso=0.003)
-    found = refine_host(strained(sharp, *[-0.045] * 3), *measured(sharp), START)
+    start = replace(START, scale=0.0)  # which is no better a guess
+    found = refine_host(strained(sharp, *[-0.045] * 3), *measured(sharp), start)
     assert found.values["a"] == pytest.approx(3.52, abs=4 * found.uncertainties["a"])
     assert found.rw < 0.03
 
