@@ -16,12 +16,6 @@ class RecipeName(StrEnum):
     reference = "reference"
 
 
-class Split(StrEnum):
-    host = "host"
-    element = "element"
-    row = "row"
-
-
 class Scaling(StrEnum):
     shared = "shared"
     trace = "trace"
@@ -43,9 +37,13 @@ def train(
     out: Annotated[Path, typer.Option(help="Run directory; an unfinished run continues.")],
     recipe: Annotated[RecipeName, typer.Option(help="Model and schedule.")] = RecipeName.default,
     split: Annotated[
-        Split,
-        typer.Option(help="What is held out together. `row` leaks test hosts into training."),
-    ] = Split.host,
+        str,
+        typer.Option(
+            metavar="host|element|space_group:N|row",
+            help="What is held out together; `space_group:225` tests on group 225 alone. "
+            "`row` leaks test hosts into training.",
+        ),
+    ] = "host",
     scaling: Annotated[
         Scaling | None, typer.Option(help="Scale of the traces; the recipe's if not given.")
     ] = None,
@@ -82,14 +80,14 @@ def train(
     changes |= {key: value for key, value in named.items() if value is not None}
     chosen = make_recipe(recipe.value, changes)
     with join_world() as world:
-        metrics = fit(store, out, chosen, split.value, seed, world, snapshot_seconds, tensorboard)
+        metrics = fit(store, out, chosen, split, seed, world, snapshot_seconds, tensorboard)
         if metrics is None:
             raise typer.Exit(128 + signal.SIGTERM)
         if world.is_main:
             test = metrics["test"]
             typer.echo(
                 f"test accuracy {test['accuracy']:.4f}, top-2 {test['top2']:.4f} "
-                f"on {test['n']} PDFs ({split.value} split); model in {out}"
+                f"on {test['n']} PDFs ({split} split); model in {out}"
             )
 
 
@@ -161,3 +159,10 @@ def _print_scores(scores: dict, title: str) -> None:
         f"accuracy {scores['accuracy']:.4f}  top-2 {scores['top2']:.4f}  PDFs {scores['n']}  "
         f"expected calibration error {scores['calibration']['ece']:.4f}"
     )
+    if leakage := scores.get("leakage"):
+        nearest = leakage["nearest_training_host"]
+        console.print(
+            f"hosts {leakage['hosts']}, also in training {leakage['hosts_in_training']}; distance "
+            f"of pristine G(r) to the nearest training host: least {nearest['0 %']:.1%}, "
+            f"median {nearest['50 %']:.1%}"
+        )

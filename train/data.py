@@ -119,6 +119,17 @@ def _check(store: PDFStore) -> None:
         raise ValueError(f"{store.path} repeats structure ids; a split needs unique ones")
 
 
+def require_finite(store: PDFStore, structures: np.ndarray, g: np.ndarray) -> None:
+    """ValueError if a labelled trace of `g` (n, v, R), the first v variants, is not finite."""
+    finite = np.isfinite(g).all(2) | (store.label[structures, : g.shape[1]] < 0)
+    if not finite.all():
+        first = store.id[structures[~finite.all(1)][0]]
+        raise ValueError(
+            f"{store.path} has {np.count_nonzero(~finite)} labelled PDFs that are not "
+            f"finite, the first of structure {first}; run `defectpdf verify`"
+        )
+
+
 def scale_pairs(pristine: torch.Tensor, defective: torch.Tensor, scaling: Scaling) -> torch.Tensor:
     """(n, 2, R) model input from G(r) of the pristine and the defective crystal, each (n, R).
 

@@ -12,7 +12,7 @@ import torch
 
 from train.data import PDFStore, read_store, scale_pairs
 from train.distributed import World
-from train.rundir import RunConfig, load_model, read_rows
+from train.rundir import RunConfig, load_model, read_leakage, read_rows
 from train.sources import StoreSource
 
 BLOCK, CHUNK = 8192, 512  # rows in memory, and of one forward pass
@@ -92,9 +92,12 @@ class Predictions:
     rows: np.ndarray  # (n,) positions in store.rows
     logits: torch.Tensor  # (n, classes)
     target: torch.Tensor  # (n,)
+    leakage: dict[str, Any] | None
+    """What the part shares with training; None for the training part."""
 
     def score(self) -> dict[str, Any]:
-        return score(self.logits, self.target, self.config.classes)
+        scores = score(self.logits, self.target, self.config.classes)
+        return scores | ({"leakage": self.leakage} if self.leakage else {})
 
 
 def predict_part(run: Path, store_path: Path | str, part: str) -> Predictions:
@@ -106,7 +109,8 @@ def predict_part(run: Path, store_path: Path | str, part: str) -> Predictions:
     source = StoreSource(store, config.recipe.scaling, device, resident=False)
     logits = predict_logits(model, source, rows, World(0, 1, device))
     target = torch.from_numpy(store.target[rows])
-    return Predictions(store, config, rows, logits.cpu(), target)
+    leakage = read_leakage(run).get(part)
+    return Predictions(store, config, rows, logits.cpu(), target, leakage)
 
 
 def class_probabilities(run: Path, pristine: np.ndarray, defective: np.ndarray) -> np.ndarray:

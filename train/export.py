@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from train.data import Scaling, scale_pairs
-from train.report import CAVEATS, ROW_WARNING, SPLIT_MEANING
+from train.report import CAVEATS, ROW_WARNING
 from train.rundir import METRICS, MODEL, RunConfig, load_model, read_config, write_json
+from train.splits import split_meaning
 
 CARD, PROGRAM = "model.json", "model.pt2"
 SCALING_MEANING = {
@@ -138,7 +139,7 @@ def _describe_training(config: RunConfig) -> dict[str, Any]:
         "store": Path(config.store).name,
         "fingerprint": config.fingerprint,
         "instrument": config.instrument,
-        "split": {"kind": config.split, "meaning": SPLIT_MEANING[config.split]},
+        "split": {"kind": config.split, "meaning": split_meaning(config.split)},
         "seed": config.seed,
         "recipe": config.recipe.model_dump(mode="json"),
     }

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from train.data import read_store
 from train.distributed import World, make_deterministic
 from train.evaluation import predict_logits, score
+from train.leakage import Split, make_split
 from train.recipes import Recipe
 from train.rundir import (
     HISTORY,
@@ -33,7 +34,6 @@ from train.rundir import (
 )
 from train.scalars import epoch_scalars
 from train.sources import StoreSource, fits_in_memory, window_of
-from train.splits import SplitKind, split_rows
 from train.trainer import Trainer
 from train.watch import StopRequested, Watch
 
@@ -45,7 +45,7 @@ def fit(
     store_path: Path,
     run: Path,
     recipe: Recipe,
-    split: SplitKind,
+    split: str,
     seed: int,
     world: World,
     snapshot_seconds: float = SNAPSHOT_SECONDS,
@@ -64,19 +64,20 @@ def fit(
     if recipe.deterministic:
         make_deterministic()
     store = read_store(store_path)
-    rows = split_rows(store, split, seed)
+    parts = make_split(store, split, seed)
     window = window_of(store, recipe.draws, world)
     if world.is_main:
-        prepare_run(run, RunConfig.of(store, recipe, split, seed, window), rows)
+        prepare_run(run, RunConfig.of(store, recipe, split, seed, window), parts)
     world.barrier()
     if (run / METRICS).exists():
         metrics = json.loads((run / METRICS).read_text())
         _say(console, f"{run} is already finished after {metrics['epochs']} epochs")
         return metrics
 
+    _say_what_leaks(console, split, parts)
     config = read_config(run)
     stored = StoreSource(store, recipe.scaling, world.device, fits_in_memory(store, world))
-    trainer = Trainer(recipe, stored, rows, seed, config.window, world)
+    trainer = Trainer(recipe, stored, parts.rows, seed, config.window, world)
     training = Training(trainer, run, config.token, console)
     writer: AbstractContextManager[Callable] = nullcontext(lambda record: None)
     if tensorboard and world.is_main:
@@ -89,9 +90,10 @@ def fit(
     history = training.history
     metrics = {"epochs": len(history), "best_epoch": best_epoch(history)["epoch"]}
     for part in ("val", "test"):
-        logits = predict_logits(model, stored, rows[part], world)
-        target = torch.from_numpy(store.target[rows[part]])
-        metrics[part] = score(logits, target, store.classes)
+        rows = parts.rows[part]
+        logits = predict_logits(model, stored, rows, world)
+        scores = score(logits, torch.from_numpy(store.target[rows]), store.classes)
+        metrics[part] = scores | {"leakage": parts.leakage[part]}
     metrics["seconds"] = round(sum(epoch["seconds"] for epoch in history), 3)
     if world.is_main:
         write_json(run / METRICS, metrics)
@@ -211,6 +213,16 @@ class Training:
             write_text(
                 self.run / HISTORY, "".join(json.dumps(epoch) + "\n" for epoch in self.history)
             )
+
+
+def _say_what_leaks(console: Console, split: str, parts: Split) -> None:
+    test = parts.leakage["test"]
+    if split == "row":
+        shared = f"{test['hosts_in_training']} of {test['hosts']} test hosts"
+        _say(console, f"warning: the row split has {shared} in training, too: for comparison only")
+    elif left_out := parts.leakage["left_out"]:
+        hosts = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
+        _say(console, f"not trained on, as too like held-out hosts: {len(left_out)} ({hosts})")
 
 
 def _say(console: Console, line: str) -> None:

@@ -24,8 +24,17 @@ from train.figures import (
     report_style,
     to_svg,
 )
-from train.rundir import CONFIG, SPLIT, best_epoch, read_config, read_history, write_text
-from train.splits import PARTS
+from train.leakage import LOOKALIKE
+from train.rundir import (
+    CONFIG,
+    SPLIT,
+    best_epoch,
+    read_config,
+    read_history,
+    read_leakage,
+    write_text,
+)
+from train.splits import PARTS, split_meaning
 
 CSS = """
 :root { color-scheme: light dark; --ink: #1b1f24; --page: #fff; --line: #d5d9de; --soft: #f3f5f7; }
@@ -46,11 +55,6 @@ pre { background: var(--soft); padding: .8rem; overflow-x: auto; font-size: .8re
 figure { margin: 1rem 0; } figcaption { font-size: .9rem; opacity: .8; }
 svg { max-width: 100%; height: auto; }
 """
-SPLIT_MEANING = {
-    "host": "all entries of one element in one space group stay in one part",
-    "element": "all entries of one element stay in one part",
-    "row": "single PDFs at random: test hosts are also in training",
-}
 ROW_WARNING = (
     "This run was split by row: nearly every test host is also in training, with other defects. "
     "The accuracy below is not that of a crystal that the network has not seen."
@@ -104,7 +108,7 @@ def run_report(run: Path, store_path: Path | None = None) -> str:
         _cards(cards),
         f'<p class="warning">{escape(ROW_WARNING)}</p>' if config.split == "row" else "",
         f"<p>Recipe {escape(config.recipe.name)}, {config.recipe.scaling} scaling; split by "
-        f"{config.split}: {SPLIT_MEANING[config.split]}. Weights of epoch {best['epoch']}, the "
+        f"{config.split}: {split_meaning(config.split)}. Weights of epoch {best['epoch']}, the "
         "best on the validation part.</p>",
         "<h2>What is told from what</h2>",
         _figure(
@@ -119,6 +123,7 @@ def run_report(run: Path, store_path: Path | None = None) -> str:
         _figure(examples_figure(predictions.store, predictions.rows, 0), "Un-normalised G(r)."),
         "<h2>Split</h2>",
         _split_table(run, predictions.store),
+        *_leakage_sections(run),
         "<h2>Caveats</h2>",
         "<ul>" + "".join(f"<li>{escape(caveat)}</li>" for caveat in CAVEATS) + "</ul>",
         "<h2>Configuration</h2>",
@@ -266,6 +271,20 @@ def _split_table(run: Path, store: PDFStore) -> str:
         shared = len(hosts[part] & hosts["train"]) if part != "train" else ""
         rows.append((part, len(split[part]), len(hosts[part]), len(elements), shared))
     return _table(("part", "PDFs", "hosts", "elements", "hosts also in training"), rows)
+
+
+def _leakage_sections(run: Path) -> Iterable[str]:
+    leakage = read_leakage(run)
+    quantiles = {part: leakage[part]["nearest_training_host"] for part in ("val", "test")}
+    yield (
+        "<p>Distance of a part's hosts to the nearest training host, as a fraction of the pristine "
+        f"G(r) (L2): quantiles. Below {LOOKALIKE:.0%} a training host is left out: here "
+        f"{len(leakage['left_out'])}.</p>"
+    )
+    yield _table(
+        ("part", *quantiles["test"]),
+        [(part, *(f"{100 * d:.1f} %" for d in of.values())) for part, of in quantiles.items()],
+    )
 
 
 def _cards(values: dict[str, str]) -> str:

@@ -22,9 +22,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from train.data import PDFStore
+from train.leakage import Split
 from train.models import build_model
 from train.recipes import Recipe
-from train.splits import PARTS, SplitKind
+from train.splits import PARTS
 
 CONFIG, SPLIT, HISTORY, METRICS = "config.json", "split.json", "metrics.jsonl", "metrics.json"
 MODEL, SNAPSHOT = "model.safetensors", "snapshot.pt"
@@ -37,7 +38,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     recipe: Recipe
-    split: SplitKind
+    split: str
     seed: int
     store: str
     fingerprint: str
@@ -51,7 +52,7 @@ class RunConfig(BaseModel):
 
     @classmethod
     def of(
-        cls, store: PDFStore, recipe: Recipe, split: SplitKind, seed: int, window: int | None
+        cls, store: PDFStore, recipe: Recipe, split: str, seed: int, window: int | None
     ) -> RunConfig:
         packages = ("torch", "numpy", "zarr")
         return cls(
@@ -80,7 +81,7 @@ class RunConfig(BaseModel):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def prepare_run(run: Path, config: RunConfig, rows: dict[str, np.ndarray]) -> None:
+def prepare_run(run: Path, config: RunConfig, split: Split) -> None:
     """Begin a run directory, or see that the one that exists is of the same choices."""
     if (run / CONFIG).exists():
         old, new = read_config(run).choices, config.choices
@@ -95,8 +96,9 @@ def prepare_run(run: Path, config: RunConfig, rows: dict[str, np.ndarray]) -> No
             raise ValueError(f"{run} is not a run and not empty ({stray[0]}); choose another --out")
         write_json(run / CONFIG, config.model_dump(mode="json"))
     if not (run / SPLIT).exists():
-        split = {name: rows[name].tolist() for name in PARTS}
-        write_text(run / SPLIT, json.dumps({"kind": config.split, "seed": config.seed} | split))
+        content = {"kind": config.split, "seed": config.seed, "leakage": split.leakage}
+        rows = {name: split.rows[name].tolist() for name in PARTS}
+        write_text(run / SPLIT, json.dumps(content | rows))
 
 
 def read_config(run: Path) -> RunConfig:
@@ -125,6 +127,11 @@ def read_rows(run: Path, part: str, store: PDFStore) -> np.ndarray:
             f"{store.path} has other points of r than {config.store}; {run} needs those"
         )
     return np.array(json.loads((run / SPLIT).read_text())[part], dtype=np.int64)
+
+
+def read_leakage(run: Path) -> dict[str, Any]:
+    """What the parts of the run's split share, as `train.leakage.Split` has it."""
+    return json.loads((run / SPLIT).read_text())["leakage"]
 
 
 def read_history(run: Path) -> list[dict[str, float]]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hpc.fresh_draws import FreshDraws, Variation
-from train.data import PDFStore, Scaling, scale_pairs
+from train.data import PDFStore, Scaling, require_finite, scale_pairs
 from train.distributed import World
 from train.memory import memory_limit
 
@@ -79,13 +79,7 @@ class StoreSource:
         """(n, V, R) traces of ascending structures."""
         everything = len(structures) == len(self.store.id)
         g = np.asarray(self.store.g[:] if everything else self.store.g.oindex[structures])
-        finite = np.isfinite(g).all(2) | (self.store.label[structures] < 0)
-        if not finite.all():
-            first = self.store.id[structures[~finite.all(1)][0]]
-            raise ValueError(
-                f"{self.store.path} has {np.count_nonzero(~finite)} labelled PDFs that are not "
-                f"finite, the first of structure {first}; run `defectpdf verify`"
-            )
+        require_finite(self.store, structures, g)
         return torch.from_numpy(g)
 
 

@@ -40,16 +40,18 @@ def write_store(path: Path, hosts_per_group: int = 3, ids: list[str] | None = No
     """Every element in both space groups; one host's id can be replaced, one host fails."""
     random = np.random.default_rng(0)
     hosts = [
-        (f"{element}-{number}-{k}", element, number, random.uniform(2.4, 3.4))
+        (f"{element}-{number}-{k}", element, number)
         for number in SPACE_GROUPS
         for element in ELEMENTS
         for k in range(hosts_per_group)
     ]
+    # Far enough from each other that no two hosts are lookalikes.
+    lattices = random.permutation(np.linspace(2.4, 3.4, len(hosts)))
     kinds = ["pristine"] + [kind for kind in KINDS[1:] for _ in range(3)]
     fraction = random.uniform(0.03, 0.1, (len(hosts), len(kinds))) * (np.array(kinds) != KINDS[0])
     g = [
         [toy_pdf(lattice, kind, x) for kind, x in zip(kinds, row, strict=True)]
-        for (*_, lattice), row in zip(hosts, fraction, strict=True)
+        for lattice, row in zip(lattices, fraction, strict=True)
     ]
     label = np.tile([KINDS.index(kind) for kind in kinds], (len(hosts), 1))
     g, label = np.array(g, np.float32), label.astype(np.int8)

@@ -58,7 +58,8 @@ def test_evaluate_json_agrees_with_the_run(run, store_path):
     )
     assert result.exit_code == 0, result.output
     scores = json.loads(result.stdout)
-    assert set(scores) == {"accuracy", "top2", "n", "per_class", "confusion", "calibration"}
+    names = {"accuracy", "top2", "n", "per_class", "confusion", "calibration", "leakage"}
+    assert set(scores) == names
     assert scores == json.loads((run / "metrics.json").read_text())["test"]
     confusion = np.array(scores["confusion"])
     assert confusion.sum() == scores["n"]

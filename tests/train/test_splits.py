@@ -40,7 +40,7 @@ def test_each_stratum_gives_a_tenth(seed):
         assert np.count_nonzero(stratum == "val") == 40
 
 
-@pytest.mark.parametrize("kind", ["host", "element", "row"])
+@pytest.mark.parametrize("kind", ["host", "element", "row", "space_group:229"])
 def test_rows_are_covered_once_and_never_pristine_or_quarantined(store_path, kind):
     store = read_store(store_path)
     rows = split_rows(store, kind, seed=3)
@@ -52,7 +52,8 @@ def test_rows_are_covered_once_and_never_pristine_or_quarantined(store_path, kin
 
     def keys(part: str) -> set[tuple[str, ...]]:
         structure, variant = store.rows[rows[part]].T
-        column = {"host": store.space_group, "element": 0 * store.space_group, "row": store.id}
+        by_host = {"host": store.space_group, "space_group:229": store.space_group}
+        column = {**by_host, "element": 0 * store.space_group, "row": store.id}
         return {
             (store.element[s], str(column[kind][s]), str(v) if kind == "row" else "")
             for s, v in zip(structure, variant, strict=True)
@@ -63,15 +64,27 @@ def test_rows_are_covered_once_and_never_pristine_or_quarantined(store_path, kin
     assert not keys("test") & keys("val")
 
 
-def test_split_does_not_depend_on_the_order_of_structures(store_path):
+def test_a_space_group_is_left_out_whole_and_validation_is_of_the_others(store_path):
+    store = read_store(store_path)
+    rows = split_rows(store, "space_group:229", seed=0)
+    group = store.space_group[store.rows[:, 0]]
+    np.testing.assert_array_equal(rows["test"], np.flatnonzero(group == 229))
+    assert 0.05 < len(rows["val"]) / np.count_nonzero(group != 229) < 0.2
+    other_seed = split_rows(store, "space_group:229", seed=1)
+    np.testing.assert_array_equal(rows["test"], other_seed["test"])
+    assert not np.array_equal(rows["val"], other_seed["val"])
+
+
+@pytest.mark.parametrize("split", ["host", "space_group:225"])
+def test_split_does_not_depend_on_the_order_of_structures(store_path, split):
     store = read_store(store_path)
     order = np.random.default_rng(0).permutation(len(store.id))
     names = ("g", "label", "concentration", "impurity", "id", "element", "origin", "space_group")
     shuffled = replace(store, **{name: getattr(store, name)[order] for name in names})
 
     def test_rows(of):
-        rows = of.rows[split_rows(of, "host", 0)["test"]]
-        return {(of.id[s], v) for s, v in rows}
+        rows = split_rows(of, split, 0)
+        return {(part, of.id[s], v) for part in PARTS for s, v in of.rows[rows[part]]}
 
     assert test_rows(store) == test_rows(shuffled)
     assert store.fingerprint != shuffled.fingerprint
@@ -79,8 +92,10 @@ def test_split_does_not_depend_on_the_order_of_structures(store_path):
 
 def test_unknown_kind_and_too_small_store_are_refused(store_path, tmp_path, make_store):
     store = read_store(store_path)
-    with pytest.raises(ValueError, match="'file' is not one of host, element, row"):
+    with pytest.raises(ValueError, match=r"not one of host, element, space_group:225, .*229, row"):
         split_rows(store, "file", 0)
+    with pytest.raises(ValueError, match=r"split 'space_group:194' of .* is not one of"):
+        split_rows(store, "space_group:194", 0)
     single = replace(store, element=np.full_like(store.element, "Al"))
     with pytest.raises(ValueError, match="only 1 groups"):
         split_rows(single, "element", 0)
