@@ -32,18 +32,21 @@ class Part(StrEnum):
     test = "test"
 
 
+SplitOption = Annotated[
+    str,
+    typer.Option(
+        metavar="host|element|space_group:N|row",
+        help="What is held out together; `space_group:225` tests on group 225 alone. "
+        "`row` leaks test hosts into training.",
+    ),
+]
+
+
 def train(
     store: Annotated[Path, typer.Argument(help="Store of `defectpdf generate`.")],
     out: Annotated[Path, typer.Option(help="Run directory; an unfinished run continues.")],
     recipe: Annotated[RecipeName, typer.Option(help="Model and schedule.")] = RecipeName.default,
-    split: Annotated[
-        str,
-        typer.Option(
-            metavar="host|element|space_group:N|row",
-            help="What is held out together; `space_group:225` tests on group 225 alone. "
-            "`row` leaks test hosts into training.",
-        ),
-    ] = "host",
+    split: SplitOption = "host",
     scaling: Annotated[
         Scaling | None, typer.Option(help="Scale of the traces; the recipe's if not given.")
     ] = None,
@@ -107,6 +110,23 @@ def evaluate(
         _print_scores(scores, f"{run}, {split.value} part")
 
 
+def baselines(
+    store: Annotated[Path, typer.Argument(help="Store of `defectpdf generate`.")],
+    split: SplitOption = "host",
+    scaling: Annotated[Scaling, typer.Option(help="Scale of the traces.")] = Scaling.shared,
+    seed: Annotated[int, typer.Option(min=0, help="Of split and methods.")] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score scikit-learn's classifiers as networks are: same splits, scaling and scores."""
+    from train.baselines import score_baselines
+
+    found = score_baselines(store, split, scaling.value, seed)
+    if json:
+        typer.echo(json_module.dumps(found))
+    else:
+        _print_baselines(found)
+
+
 def report(
     source: Annotated[Path, typer.Argument(help="A run directory or a store.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")],
@@ -134,6 +154,21 @@ def export_model(
         typer.echo(json_module.dumps(card))
     else:
         typer.echo(f"wrote model.json, {' and '.join(card['sha256'])} to {out}")
+
+
+def _print_baselines(found: dict) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    title = f"{found['split']} split, {found['scaling']} scaling, seed {found['seed']}, test part"
+    table = Table(Column("method", no_wrap=True), title=title, box=SIMPLE)
+    for heading in ("accuracy", "top-2", "calibration error", "PDFs", "seconds"):
+        table.add_column(heading, justify="right")
+    for name, of in found["methods"].items():
+        rates = of["accuracy"], of["top2"], of["calibration"]["ece"]
+        table.add_row(name, *(f"{x:.4f}" for x in rates), str(of["n"]), f"{of['seconds']:.1f}")
+    Console(highlight=False).print(table)
 
 
 def _print_scores(scores: dict, title: str) -> None:

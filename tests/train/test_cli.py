@@ -13,7 +13,7 @@ import pytest
 from pdfcalc import PDFParameters, calculate_pdf
 
 COMMANDS = (
-    "library generate status verify export pdf train evaluate report export-model".split()  # noqa: SIM905
+    "library generate status verify export pdf train evaluate baselines report export-model".split()  # noqa: SIM905
 )
 CIF = """data_copper
 _cell_length_a 3.615
@@ -154,6 +154,7 @@ def test_the_embedded_library():
         (["train", "missing.zarr", "--out", "run"], "missing.zarr"),
         (["train", "missing.zarr", "--out", "run", "--set", "epoch=9"], "did you mean epochs?"),
         (["evaluate", "missing", "missing.zarr"], "missing"),
+        (["baselines", "missing.zarr"], "missing.zarr is not a store"),
         (["report", "missing", "-o", "report.html"], "missing"),
         (["export-model", "missing", "--out", "model"], "missing is not a run directory"),
     ],
