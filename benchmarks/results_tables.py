@@ -1,0 +1,146 @@
+"""The page of results: Markdown tables of means and standard deviations over seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from train.data import PDFStore
+from train.leakage import LOOKALIKE
+
+NOT_RUN = "not run"
+STUDY = ("row: the reference study, as published, on ICSD", "trace", "store", "reference", "1")
+STUDY_SCORES = ("80.10 %", "99.72 %", "", "")
+SCORES = ("accuracy", "top-2", "calibration error", "test PDFs")
+
+
+class Line(NamedTuple):
+    """A line of a table: what its runs, of different seeds, have in common."""
+
+    split: str
+    scaling: str
+    draws: str
+    recipe: str = "default"
+
+
+class Run(NamedTuple):
+    line: Line
+    seed: int
+    metrics: dict[str, Any]
+
+
+def results_page(
+    store: PDFStore,
+    seeds: Sequence[int],
+    lines: Sequence[Line],
+    runs: Sequence[Run],
+    baselines: Sequence[dict[str, Any]],
+) -> str:
+    """Markdown of all tables; lines without a finished run say so."""
+    left_out = [line for line in lines if line.split.startswith("space_group:")]
+    others = [line for line in lines if line not in left_out]
+    tests = {line: [run.metrics["test"] for run in runs if run.line == line] for line in lines}
+    splits = list(dict.fromkeys(line.split for line in lines))
+    sections = [
+        "# Results",
+        "Written by `python -m benchmarks.results`, from a store of "
+        f"{len(store.id):,} hosts and {len(store.rows):,} PDFs with defects. "
+        f"Scores of the test part, mean ± standard deviation over seeds "
+        f"{', '.join(map(str, seeds))}, which stand for split, weights and draws alike. "
+        "[protocol.md](protocol.md) says what the splits are; results.json has all scores.",
+        "## Networks",
+        _table(
+            ("split", "scaling", "draws", "recipe", "seeds", *SCORES),
+            [
+                *((*line, str(len(tests[line])), *_scores(tests[line])) for line in others),
+                (*STUDY, *STUDY_SCORES),
+            ],
+        ),
+        "The row split has the test hosts in training, and is for comparison with the study only.",
+        "## One space group left out",
+        _table(
+            ("group", "scaling", "draws", "seeds", *SCORES),
+            [
+                (
+                    line.split.partition(":")[2],
+                    *line[1:3],
+                    str(len(tests[line])),
+                    *_scores(tests[line]),
+                )
+                for line in left_out
+            ],
+        ),
+        "## Baselines",
+        "scikit-learn's classifiers by host, shared scaling, on the store's variants "
+        "(`defectpdf baselines`).",
+        _table(("method", "seeds", *SCORES, "seconds"), _baseline_rows(baselines)),
+        "## Distance of the test hosts to the nearest training host",
+        "Of pristine G(r), relative, over all seeds' runs; training hosts nearer than "
+        f"{LOOKALIKE:.0%} to a held-out one are left out of training, but by row.",
+        _table(
+            ("split", "test hosts", "of these in training", "least", "5 %", "median"),
+            [
+                _leakage_row(
+                    split, [run.metrics["test"] for run in runs if run.line.split == split]
+                )
+                for split in splits
+            ],
+        ),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _scores(tests: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    if not tests:
+        return (NOT_RUN, "", "", "")
+    return (
+        mean_and_deviation([of["accuracy"] for of in tests]),
+        mean_and_deviation([of["top2"] for of in tests]),
+        mean_and_deviation([of["calibration"]["ece"] for of in tests]),
+        _range([of["n"] for of in tests]),
+    )
+
+
+def _baseline_rows(baselines: Sequence[dict[str, Any]]) -> Iterable[tuple[str, ...]]:
+    if not baselines:
+        return [(NOT_RUN, "", "", "", "", "", "")]
+    rows = []
+    for name in baselines[0]["methods"]:
+        tests = [found["methods"][name] for found in baselines]
+        seconds = statistics.mean(of["seconds"] for of in tests)
+        rows.append((name, str(len(tests)), *_scores(tests), f"{seconds:.0f}"))
+    return rows
+
+
+def _leakage_row(split: str, tests: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    if not tests:
+        return (split, NOT_RUN, "", "", "", "")
+    leakage = [of["leakage"] for of in tests]
+    nearest = [of["nearest_training_host"] for of in leakage]
+    return (
+        split,
+        _range([of["hosts"] for of in leakage]),
+        _range([of["hosts_in_training"] for of in leakage]),
+        f"{100 * min(of['0 %'] for of in nearest):.1f} %",
+        f"{100 * statistics.mean(of['5 %'] for of in nearest):.1f} %",
+        f"{100 * statistics.mean(of['50 %'] for of in nearest):.1f} %",
+    )
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """In percent; the sample's standard deviation, where there are two or more."""
+    mean = f"{100 * statistics.mean(values):.2f}"
+    if len(values) < 2:
+        return f"{mean} %"
+    return f"{mean} ± {100 * statistics.stdev(values):.2f} %"
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,95 @@
+"""The command that makes the docs' tables, on a small store, an epoch a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from runs import Bench
+
+from benchmarks.results_tables import Line, Run, mean_and_deviation, results_page
+from train.rundir import METRICS
+
+PROJECT = Path(__file__).parents[2]
+
+
+def results(*arguments: object) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "benchmarks.results", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONWARNINGS": "ignore"}
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+
+
+def test_mean_and_deviation_of_seeds():
+    assert mean_and_deviation([0.97]) == "97.00 %"
+    assert mean_and_deviation([0.96, 0.97, 0.98]) == "97.00 ± 1.00 %"
+
+
+def metrics(accuracy: float, nearest: float) -> dict:
+    test = {"accuracy": accuracy, "top2": 1.0, "calibration": {"ece": 0.01}, "n": 1400}
+    distances = {"0 %": nearest, "5 %": 0.1, "50 %": 0.5}
+    leakage = {"hosts": 110, "hosts_in_training": 0, "nearest_training_host": distances}
+    return {"test": test | {"leakage": leakage}}
+
+
+def test_the_page_has_the_means_of_what_was_run():
+    store = SimpleNamespace(id=np.arange(1172), rows=np.zeros((14064, 2)))
+    host, group = Line("host", "shared", "store"), Line("space_group:225", "shared", "streaming")
+    runs = [Run(host, seed, metrics(0.95 + 0.01 * seed, 0.05 + seed)) for seed in (0, 1)]
+    page = results_page(store, [0, 1], [host, group], runs, []).splitlines()
+    assert (
+        "| host | shared | store | default | 2 | 95.50 ± 0.71 % | 100.00 ± 0.00 % "
+        "| 1.00 ± 0.00 % | 1,400 |" in page
+    )
+    assert "| 225 | shared | streaming | 0 | not run |  |  |  |" in page
+    assert "| host | 110 | 0 | 5.0 % | 10.0 % | 50.0 % |" in page
+    assert any("80.10 % | 99.72 %" in line for line in page)
+
+
+@pytest.mark.slow
+def test_what_is_missing_is_trained_and_what_is_finished_is_not(tmp_path):
+    bench = Bench(tmp_path)
+    (tmp_path / "run.toml").write_text(
+        "[library]\nlimit = 160\n[defects]\nsupercell = [2, 2, 2]\n"
+        "variants_per_kind = 1\n[pdf]\nrmax = 12.0\npoints = 60\n"
+    )
+    bench.generate()
+    arguments = "--store", bench.store, "--runs", tmp_path / "runs", "--out", tmp_path / "docs"
+    arguments = *arguments, "--seeds", 0, "--quick", "--set", "batch_size=32"
+
+    listed = results(*arguments, "--table-only")
+    assert listed.returncode == 0, listed.stderr
+    n_wanted = listed.stdout.count("wanted: ")
+    assert n_wanted > 9
+    assert (tmp_path / "docs" / "results.md").read_text().count("not run") > n_wanted
+    assert not (tmp_path / "runs").exists()
+
+    made = results(*arguments)
+    assert made.returncode == 0, made.stderr
+    assert "not run" not in (tmp_path / "docs" / "results.md").read_text()
+    found = json.loads((tmp_path / "docs" / "results.json").read_text())
+    assert len(found["runs"]) == n_wanted
+    assert len(found["baselines"][0]["methods"]) == 7
+
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob(METRICS)}
+    assert len(written) == n_wanted
+    last = next(iter(written))
+    last.unlink()
+    again = results(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("done: ") == n_wanted - 1
+    assert again.stdout.count("\ntraining ") == 1
+    for path, time in written.items():
+        assert path == last or path.stat().st_mtime_ns == time
+
+
+def test_a_missing_store_is_one_line(tmp_path):
+    out = results("--store", tmp_path / "none.zarr", "--runs", tmp_path)
+    assert (out.returncode, len(out.stderr.splitlines())) == (2, 1)
+    assert "none.zarr is not a store" in out.stderr
