@@ -131,7 +131,10 @@ def read_rows(run: Path, part: str, store: PDFStore) -> np.ndarray:
 
 def read_leakage(run: Path) -> dict[str, Any]:
     """What the parts of the run's split share, as `train.leakage.Split` has it."""
-    return json.loads((run / SPLIT).read_text())["leakage"]
+    content = json.loads((run / SPLIT).read_text())
+    if "leakage" not in content:
+        raise ValueError(f"{run} was trained before splits were checked for leaks; train it again")
+    return content["leakage"]
 
 
 def read_history(run: Path) -> list[dict[str, float]]:
