@@ -210,7 +210,7 @@ def precisions(trainer: Trainer, steps: int) -> dict[str, Callable[[int], float]
 def varied(trainer: Trainer, **choice: str) -> Trainer:
     """Another trainer on the same rows, which differs by one choice."""
     recipe = trainer.recipe.model_copy(update=choice)
-    return make_trainer(trainer.stored.store, trainer.world.device, recipe)
+    return make_trainer(trainer.store, trainer.world.device, recipe)
 
 
 def launches(trainer: Trainer, steps: int) -> dict[str, Callable[[int], float]]:

@@ -17,8 +17,9 @@ import train.trainer
 from benchmarks.stages import Timers
 from train.data import PDFStore
 from train.distributed import World
+from train.inputs import PairInput
 from train.recipes import Recipe
-from train.sources import StoreSource, fits_in_memory, window_of
+from train.sources import Sources, window_of
 from train.splits import split_rows
 from train.trainer import Trainer
 
@@ -50,9 +51,10 @@ class StepTimers(Timers):
 def make_trainer(store: PDFStore, device: torch.device, recipe: Recipe) -> Trainer:
     """A trainer as `train.loop.fit` makes it, alone."""
     world = World(0, 1, device)
-    stored = StoreSource(store, recipe.scaling, device, fits_in_memory(store, world))
+    inputs = PairInput(recipe.scaling, recipe.absorbed, store.r.tolist())
+    sources = Sources.of(store, recipe, inputs, 0, world)
     window = window_of(store, recipe.draws, world)
-    trainer = Trainer(recipe, stored, split_rows(store, "host", 0), 0, window, world)
+    trainer = Trainer(recipe, sources, split_rows(store, "host", 0), 0, window, world)
     if trainer.order.batches < 2:
         raise ValueError(
             f"--store {store.path} gives recipe {recipe.name} a single batch of "
@@ -112,7 +114,7 @@ def epoch_samples(trainer: Trainer, run: int) -> float:
 
     def make() -> None:
         for window in trainer.order.windows(run):
-            trainer.source.samples(window.rows.ravel(), run)
+            trainer.sources.training.samples(window.rows.ravel(), run)
 
     return seconds_each(make, 1, trainer.world.device)
 
@@ -135,7 +137,7 @@ def synchronise(device: torch.device) -> None:
 def batch_of(trainer: Trainer) -> tuple[torch.Tensor, ...]:
     """What `Trainer.update` takes, for a batch in the order of the store and without a stretch."""
     rows = trainer.rows["train"][: trainer.order.batch_size]
-    samples = trainer.stored.samples(rows)
+    samples = trainer.sources.stored.samples(rows)
     stretch = torch.ones(len(rows), device=trainer.world.device)
     weight_sum = trainer.class_weight[samples.target].sum()
     return samples.pairs, samples.target, samples.regression, stretch, weight_sum

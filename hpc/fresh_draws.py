@@ -174,16 +174,16 @@ class FreshDraws:
 
         Args:
             host: (n,) index of each row's host.
-            label: (n,) kind of defect, 1 + its place in `KINDS`.
+            label: (n,) kind of defect, 1 + its place in `KINDS`; 0 for none.
             number: (n,) which draw of its host and label in the epoch it is.
 
         Raises:
             ValueError: a label is of no kind, or a host has no room for its defects.
         """
         host, label, number = (np.asarray(row, dtype=np.int64) for row in (host, label, number))
-        if len(label) and not 1 <= label.min() <= label.max() <= len(KINDS):
-            wrong = label.min() if label.min() < 1 else label.max()
-            raise ValueError(f"label {wrong}: the kinds of defect are 1 to {len(KINDS)}")
+        if len(label) and not 0 <= label.min() <= label.max() <= len(KINDS):
+            wrong = label.min() if label.min() < 0 else label.max()
+            raise ValueError(f"label {wrong}: the kinds of defect are 0 to {len(KINDS)}")
         seeds = self._row_seeds(host, label, number, epoch)
         shape, device = (len(host), self._pdf.points), self._device
         pristine, defective = torch.empty((2, *shape), device=device)

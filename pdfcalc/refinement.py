@@ -117,7 +117,8 @@ def refine_host(
         parameters: where the instrument's values start; rmin, rmax choose the points to fit, qmin,
             qmax and scattering are the measurement's, rstep is the step of the calculation.
         fixed: names (see Refinement.values) that keep their start, as qdamp and qbroad of a
-            calibrated instrument should; a scale that is free starts at its best value.
+            calibrated instrument should; "cell" is all lengths, "uiso" that of all elements. A
+            scale that is free starts at its best value.
 
     Raises:
         ValueError: no qmax, too few points in the range, malformed r or g, unknown names or
@@ -299,12 +300,14 @@ def _tried_cells(
 
 
 def _free_names(model: _Model, fixed: Collection[str]) -> list[str]:
-    unknown = sorted(set(fixed) - set(model.start))
+    groups = {"cell": [*model.axes], "uiso": [n for n in model.start if n.startswith("uiso_")]}
+    names = {name for one in fixed for name in groups.get(one, [one])}
+    unknown = sorted(names - set(model.start))
     if unknown:
         raise ValueError(
             f"fixed: {', '.join(unknown)}: this crystal has the values {', '.join(model.start)}"
         )
-    return [name for name in model.start if name not in fixed]
+    return [name for name in model.start if name not in names]
 
 
 def _equal_lengths(lengths: np.ndarray) -> dict[str, list[int]]:

@@ -25,8 +25,9 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from train.data import Scaling, read_store
+from train.data import read_store
 from train.evaluation import score
+from train.inputs import PairInput, Scaling
 from train.leakage import make_split
 from train.sources import StoreSource
 from train.splits import PARTS
@@ -58,7 +59,7 @@ def score_baselines(
     """
     store = read_store(store_path)
     parts = make_split(store, split, seed)
-    source = StoreSource(store, scaling, torch.device("cpu"), resident=False)
+    source = StoreSource(store, PairInput(scaling), torch.device("cpu"), resident=False)
     raw = {name: pair_columns(source.samples(parts.rows[name]).pairs) for name in PARTS}
     scaler = StandardScaler().fit(raw["train"])
     columns = {name: scaler.transform(values) for name, values in raw.items()}

@@ -32,6 +32,7 @@ for command in (
     defectgen.commands.pdf,
     train.commands.train,
     train.commands.evaluate,
+    train.commands.predict,
     train.commands.baselines,
     train.commands.report,
     train.commands.export_model,

@@ -6,9 +6,12 @@ import json as json_module
 import signal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from train.prediction import Prediction
 
 
 class RecipeName(StrEnum):
@@ -154,6 +157,79 @@ def export_model(
         typer.echo(json_module.dumps(card))
     else:
         typer.echo(f"wrote model.json, {' and '.join(card['sha256'])} to {out}")
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="Finished run of `defectpdf train`.")],
+    measured: Annotated[list[Path], typer.Argument(help="Measured PDFs of one host, .gr.")],
+    structure: Annotated[Path, typer.Option(help="The host without defects, CIF.")],
+    rmin: Annotated[float | None, typer.Option(help="First r to fit, A.")] = None,
+    rmax: Annotated[float | None, typer.Option(help="Last r to fit, A.")] = None,
+    qmin: Annotated[float | None, typer.Option(help="In place of the file's, 1/A.")] = None,
+    qmax: Annotated[float | None, typer.Option(help="In place of the file's, 1/A.")] = None,
+    qdamp: Annotated[float | None, typer.Option(help="Start or, fixed, value, 1/A.")] = None,
+    qbroad: Annotated[float | None, typer.Option(help="Start or, fixed, value, 1/A.")] = None,
+    scale: Annotated[float | None, typer.Option(help="Start or, fixed, value.")] = None,
+    scattering: Annotated[str | None, typer.Option(help="xray or neutron.")] = None,
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(metavar="scale|cell|uiso|qdamp|qbroad|delta2", help="Keep it; repeatable."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for a figure of each file, .svg.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a file.")] = False,
+) -> None:
+    """Refine the host against measured PDFs, then say which defect it has, or refuse to."""
+    from train.prediction import predict_files
+
+    stated = {
+        "rmin": rmin,
+        "rmax": rmax,
+        "qmin": qmin,
+        "qmax": qmax,
+        "qdamp": qdamp,
+        "qbroad": qbroad,
+        "scale": scale,
+        "scattering": scattering,
+    }
+    given = {name: value for name, value in stated.items() if value is not None}
+    failed = False
+    for found in predict_files(run, structure, measured, given, fix or []):
+        if isinstance(found, ValueError):
+            failed = True
+            typer.echo(f"defectpdf: error: {found}", err=True)
+            continue
+        if json:
+            typer.echo(json_module.dumps(found.record()))
+        else:
+            _print_prediction(found)
+        if out:
+            from train.prediction_figure import write_figure
+
+            typer.echo(f"wrote {write_figure(run, found, out)}", err=True)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _print_prediction(found: Prediction) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    values = ", ".join(f"{name} {value:.4g}" for name, value in found.refinement.values.items())
+    console.print(f"{found.file}: host refined to Rw {found.refinement.rw:.3f} ({values})")
+    for reason in found.refusals:
+        console.print(f"  refused: {reason}", markup=False)
+    ranked = sorted(found.probabilities.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{name} {100 * p:.1f} %" for name, p in ranked)
+    console.print(f"  {'if it were in scope: ' if found.refusals else ''}{shown}", markup=False)
+    if found.fraction:
+        value, deviation = (100 * x for x in found.fraction)
+        console.print(f"  defects per 100 host atoms: {value:.2f} +- {deviation:.2f}")
+    if found.elements:
+        console.print(f"  impurity by atomic number: {', '.join(found.elements[:8])}")
+    for note in found.notes:
+        console.print(f"  note: {note}", markup=False)
 
 
 def _print_baselines(found: dict) -> None:

@@ -1,4 +1,4 @@
-"""A store as the trainer sees it, and scaled (pristine, defective) pairs of its traces."""
+"""A store as the trainer sees it, and pairs of its traces in crystals of other sizes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from hpc.inspect import status
 if TYPE_CHECKING:
     import zarr
 
-Scaling = Literal["shared", "trace"]
+PRISTINE = "pristine"  # the class of no defect at all, where a run has it
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,19 @@ class PDFStore:
     element: np.ndarray
     origin: np.ndarray
     space_group: np.ndarray  # (S,) int
-    classes: tuple[str, ...]  # names of label 1, 2, ...
+    classes: tuple[str, ...]  # names of label 1, 2, ..., and last PRISTINE where it is one
     attributes: dict[str, Any]
 
     @cached_property
     def rows(self) -> np.ndarray:
-        """(n, 2) structure and variant of every sample: no pristine, no quarantined row."""
-        return np.argwhere(self.label > 0)
+        """(n, 2) structure and variant of every sample: none that is quarantined."""
+        return np.argwhere(self.label >= (0 if PRISTINE in self.classes else 1))
 
     @cached_property
     def target(self) -> np.ndarray:
         """(n,) class 0..C-1 of every sample."""
-        return self.label[tuple(self.rows.T)].astype(np.int64) - 1
+        label = self.label[tuple(self.rows.T)].astype(np.int64)
+        return np.where(label, label, len(self.classes)) - 1
 
     @cached_property
     def fingerprint(self) -> str:
@@ -73,8 +74,12 @@ class PDFStore:
         return np.array([atomic_number(symbol) for symbol in self.element])
 
 
-def read_store(path: Path | str) -> PDFStore:
-    """Open a store; ValueError if it is missing, lacks an array or is not finished."""
+def read_store(path: Path | str, with_pristine: bool = False) -> PDFStore:
+    """Open a store; ValueError if it is missing, lacks an array or is not finished.
+
+    Args:
+        with_pristine: have a sample of each host itself, too, of a class of their own.
+    """
     import zarr
 
     path = Path(path)
@@ -95,10 +100,11 @@ def read_store(path: Path | str) -> PDFStore:
         raise ValueError(
             f"{path} is not a store of `defectpdf generate`: {type(error).__name__} {error}"
         ) from error
+    classes = tuple(meaning[value] for value in sorted(meaning) if value > 0)
     store = PDFStore(
         path=path,
         g=g,
-        classes=tuple(meaning[value] for value in sorted(meaning) if value > 0),
+        classes=(*classes, PRISTINE) if with_pristine else classes,
         attributes=dict(group.attrs),
         **columns,
         **names,
@@ -128,20 +134,6 @@ def require_finite(store: PDFStore, structures: np.ndarray, g: np.ndarray) -> No
             f"{store.path} has {np.count_nonzero(~finite)} labelled PDFs that are not "
             f"finite, the first of structure {first}; run `defectpdf verify`"
         )
-
-
-def scale_pairs(pristine: torch.Tensor, defective: torch.Tensor, scaling: Scaling) -> torch.Tensor:
-    """(n, 2, R) model input from G(r) of the pristine and the defective crystal, each (n, R).
-
-    `trace` maps each trace to 0..1 by its own minimum and maximum, as in the reference study.
-    `shared` uses the pristine's for both and so keeps the relative amplitude, the one thing that
-    tells a self-interstitial from an impurity: peak ratios alone fix only the product of the
-    concentration and the relative scattering power.
-    """
-    pair = torch.stack([pristine, defective], dim=1)
-    source = pair if scaling == "trace" else pair[:, :1]
-    low, high = source.amin(-1, keepdim=True), source.amax(-1, keepdim=True)
-    return (pair - low) / (high - low)
 
 
 def stretch_pairs(pairs: torch.Tensor, factor: torch.Tensor, start: float) -> torch.Tensor:

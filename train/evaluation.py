@@ -5,29 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from train.data import PDFStore, read_store, scale_pairs
+from train.calibration import read_calibration
+from train.data import PDFStore, read_store
 from train.distributed import World
-from train.rundir import RunConfig, load_model, read_leakage, read_rows
-from train.sources import StoreSource
+from train.models import Model, Outputs
+from train.rundir import RunConfig, load_model, read_config, read_leakage, read_rows
+from train.sources import FRACTION_UNIT, Source, StoreSource
 
 BLOCK, CHUNK = 8192, 512  # rows in memory, and of one forward pass
 CALIBRATION_BINS = 15
 
 
+class Predicted(NamedTuple):
+    outputs: Outputs  # n rows
+    regression: torch.Tensor  # (n, 2) what the means should be, as in `Samples`
+
+
 @torch.no_grad()
-def predict_logits(
-    model: torch.nn.Module,
-    source: StoreSource,
+def predict(
+    model: Model,
+    source: Source,
     rows: np.ndarray,
+    classes: int,
     world: World,
     check: Callable[[], object] = lambda: None,
-) -> torch.Tensor:
-    """(n, classes) logits of rows on every process, each having computed a part of them.
+) -> Predicted:
+    """What a model says of rows (n,), on every process, each having computed a part of them.
 
     Nothing is padded: a process fills its rows of a zero array and the arrays are summed.
 
@@ -35,18 +43,20 @@ def predict_logits(
         check: called by all processes equally often, between blocks of rows.
     """
     model.eval()
-    classes = len(source.store.classes)
-    logits = torch.zeros(len(rows), classes, device=world.device)
+    width = classes + 2 * model.regressions
+    found = torch.zeros(len(rows), width + 2, device=world.device)
     # Neighbours in the store, which are read together.
     mine = np.array_split(np.arange(len(rows)), world.size)[world.rank]
     for start in range(0, -(-len(rows) // world.size), BLOCK):
         check()
         block = mine[start : start + BLOCK]
-        pairs = source.samples(rows[block]).pairs
+        samples = source.samples(rows[block])
         place = torch.from_numpy(block).to(world.device)
-        for at, chunk in zip(place.split(CHUNK), pairs.split(CHUNK), strict=True):
-            logits[at] = model(chunk)[:, :classes]
-    return world.sum(logits)
+        found[place, width:] = samples.regression
+        for at, chunk in zip(place.split(CHUNK), samples.pairs.split(CHUNK), strict=True):
+            found[at, :width] = model(chunk)
+    columns = world.sum(found).cpu()
+    return Predicted(Outputs.of(columns[:, :width], classes), columns[:, width:])
 
 
 def score(logits: torch.Tensor, target: torch.Tensor, classes: Sequence[str]) -> dict[str, Any]:
@@ -83,47 +93,97 @@ def score(logits: torch.Tensor, target: torch.Tensor, classes: Sequence[str]) ->
     }
 
 
+def score_estimates(predicted: Predicted, target: torch.Tensor, classes: Sequence[str]) -> dict:
+    """How near fraction and atomic number of the defects come, and how often within how much.
+
+    `fraction` is that of the host's atoms, `contrast` ln of the ratio of the atomic numbers of
+    impurity and host, where there is an impurity. Each has the mean absolute error, by class as
+    well, and which part of the rows lies within one and two of the standard deviations given,
+    of which a normal distribution has 68 and 95 %.
+    """
+    outputs, truth = predicted
+    if not outputs.mean.shape[1]:
+        return {}
+    error = (outputs.mean - truth).abs()
+    within = error / outputs.log_deviation.exp()
+    foreign = truth[:, 1] != 0
+    every = torch.ones_like(foreign)
+    scores = {}
+    units = (("fraction", FRACTION_UNIT, every), ("contrast", 1.0, foreign))
+    for column, (name, unit, rows) in enumerate(units):
+        of_class = {kind: rows & (target == k) for k, kind in enumerate(classes)}
+        scores[name] = {
+            "mae": _mean(unit * error[rows, column]),
+            "mae_per_class": {
+                kind: _mean(unit * error[chosen, column])
+                for kind, chosen in of_class.items()
+                if chosen.any()
+            },
+            "within_one_deviation": _mean(within[rows, column] <= 1),
+            "within_two_deviations": _mean(within[rows, column] <= 2),
+        }
+    return scores
+
+
+def _mean(values: torch.Tensor) -> float:
+    return float(values.double().mean())
+
+
 @dataclass(frozen=True)
 class Predictions:
-    """What a run's model says of a part of its split."""
+    """What a run's model says of a part of its split, calibrated."""
 
     store: PDFStore
     config: RunConfig
     rows: np.ndarray  # (n,) positions in store.rows
-    logits: torch.Tensor  # (n, classes)
+    predicted: Predicted
     target: torch.Tensor  # (n,)
     leakage: dict[str, Any] | None
     """What the part shares with training; None for the training part."""
 
+    @property
+    def logits(self) -> torch.Tensor:
+        """(n, classes)"""
+        return self.predicted.outputs.logits
+
     def score(self) -> dict[str, Any]:
-        scores = score(self.logits, self.target, self.config.classes)
+        scores = score_all(self.predicted, self.target, self.config.classes)
         return scores | ({"leakage": self.leakage} if self.leakage else {})
+
+
+def score_all(predicted: Predicted, target: torch.Tensor, classes: Sequence[str]) -> dict[str, Any]:
+    """The scores of the classes, and of the estimates where the network makes them."""
+    scores = score(predicted.outputs.logits, target, classes)
+    return scores | score_estimates(predicted, target, classes)
 
 
 def predict_part(run: Path, store_path: Path | str, part: str) -> Predictions:
     """Apply a run's model to a part of the split that was made when it was trained."""
-    store = read_store(store_path)
-    rows = read_rows(run, part, store)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model, config = load_model(run, device)
-    source = StoreSource(store, config.recipe.scaling, device, resident=False)
-    logits = predict_logits(model, source, rows, World(0, 1, device))
+    config = read_config(run)
+    store = read_store(store_path, config.recipe.pristine)
+    rows = read_rows(run, part, store)
+    model, _ = load_model(run, device)
+    source = StoreSource(store, config.inputs, device, resident=False)
+    found = predict(model, source, rows, len(config.classes), World(0, 1, device))
+    calibrated = found._replace(outputs=read_calibration(run).apply(found.outputs))
     target = torch.from_numpy(store.target[rows])
     leakage = read_leakage(run).get(part)
-    return Predictions(store, config, rows, logits.cpu(), target, leakage)
+    return Predictions(store, config, rows, calibrated, target, leakage)
 
 
 def class_probabilities(run: Path, pristine: np.ndarray, defective: np.ndarray) -> np.ndarray:
     """(n, classes) probabilities for a few G(r) in 1/A^2 on the run's r grid, (n, R) or (R,)."""
-    model, config = load_model(run)
     pristine, defective = np.broadcast_arrays(np.atleast_2d(pristine), defective)
+    return estimate(run, pristine, defective).logits.softmax(1).numpy()
+
+
+@torch.no_grad()
+def estimate(run: Path, pristine: np.ndarray, defective: np.ndarray) -> Outputs:
+    """What a run says, calibrated, of a few G(r) (n, R) in 1/A^2 on the run's r grid."""
+    model, config = load_model(run)
     if defective.shape[1] != len(config.r):
         raise ValueError(f"{run} needs G(r) on its {len(config.r)} points of r")
-    pairs = scale_pairs(
-        torch.from_numpy(pristine.astype(np.float32)),
-        torch.from_numpy(defective.astype(np.float32)),
-        config.recipe.scaling,
-    )
-    with torch.no_grad():
-        logits = model(pairs)[:, : len(config.classes)]
-    return logits.softmax(1).numpy()
+    traces = (torch.from_numpy(g.astype(np.float32)) for g in (pristine, defective))
+    outputs = Outputs.of(model(config.inputs(*traces)), len(config.classes))
+    return read_calibration(run).apply(outputs)

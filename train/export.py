@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from train.data import Scaling, scale_pairs
+from train.calibration import Calibration, read_calibration
+from train.inputs import PairInput
+from train.models import Model, Outputs
 from train.report import CAVEATS, ROW_WARNING
 from train.rundir import METRICS, MODEL, RunConfig, load_model, read_config, write_json
 from train.splits import split_meaning
@@ -31,13 +33,14 @@ SCALING_MEANING = {
 class Classifier(torch.nn.Module):
     """Class probabilities (n, classes) of un-normalised G(r) in 1/A^2, each (n, R) float32."""
 
-    def __init__(self, model: torch.nn.Module, scaling: Scaling, classes: int):
+    def __init__(self, model: Model, inputs: PairInput, classes: int, calibration: Calibration):
         super().__init__()
-        self.model, self.scaling, self.classes = model, scaling, classes
+        self.model, self.inputs, self.classes = model, inputs, classes
+        self.calibration = calibration
 
     def forward(self, pristine: torch.Tensor, defective: torch.Tensor) -> torch.Tensor:
-        pairs = scale_pairs(pristine, defective, self.scaling)
-        return self.model(pairs)[:, : self.classes].softmax(1)
+        outputs = Outputs.of(self.model(self.inputs(pristine, defective)), self.classes)
+        return self.calibration.apply(outputs).logits.softmax(1)
 
 
 def export_model(run: Path, folder: Path) -> dict[str, Any]:
@@ -56,7 +59,8 @@ def export_model(run: Path, folder: Path) -> dict[str, Any]:
     with new_folder(folder) as unfinished:
         model, _ = load_model(run)
         shutil.copyfile(run / MODEL, unfinished / MODEL)
-        classifier = Classifier(model, config.recipe.scaling, len(config.classes))
+        calibration = read_calibration(run)
+        classifier = Classifier(model, config.inputs, len(config.classes), calibration)
         write_program(classifier, len(config.r), unfinished / PROGRAM)
         card = {
             "description": "Tells the kind of point defect in an elemental metal from two pair "

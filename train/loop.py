@@ -9,13 +9,16 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from train.calibration import CALIBRATION, Calibration, fit_calibration
 from train.data import read_store
 from train.distributed import World, make_deterministic
-from train.evaluation import predict_logits, score
+from train.evaluation import predict, score_all
+from train.familiarity import REFERENCES, Familiarity
 from train.leakage import Split, make_split
 from train.recipes import Recipe
 from train.rundir import (
@@ -33,7 +36,7 @@ from train.rundir import (
     write_text,
 )
 from train.scalars import epoch_scalars
-from train.sources import StoreSource, fits_in_memory, window_of
+from train.sources import Source, Sources, window_of
 from train.trainer import Trainer
 from train.watch import StopRequested, Watch
 
@@ -63,7 +66,7 @@ def fit(
     console = Console(quiet=not world.is_main, highlight=False)
     if recipe.deterministic:
         make_deterministic()
-    store = read_store(store_path)
+    store = read_store(store_path, recipe.pristine)
     parts = make_split(store, split, seed)
     window = window_of(store, recipe.draws, world)
     if world.is_main:
@@ -76,8 +79,8 @@ def fit(
 
     _say_what_leaks(console, split, parts)
     config = read_config(run)
-    stored = StoreSource(store, recipe.scaling, world.device, fits_in_memory(store, world))
-    trainer = Trainer(recipe, stored, parts.rows, seed, config.window, world)
+    sources = Sources.of(store, recipe, config.inputs, seed, world)
+    trainer = Trainer(recipe, sources, parts.rows, seed, config.window, world)
     training = Training(trainer, run, config.token, console)
     writer: AbstractContextManager[Callable] = nullcontext(lambda record: None)
     if tensorboard and world.is_main:
@@ -86,18 +89,53 @@ def fit(
         if not training.run_epochs(watch, write):
             return None
     world.barrier()
-    model, _ = load_model(run, world.device)
     history = training.history
     metrics = {"epochs": len(history), "best_epoch": best_epoch(history)["epoch"]}
-    for part in ("val", "test"):
-        rows = parts.rows[part]
-        logits = predict_logits(model, stored, rows, world)
-        scores = score(logits, torch.from_numpy(store.target[rows]), store.classes)
-        metrics[part] = scores | {"leakage": parts.leakage[part]}
+    metrics |= _final_scores(run, parts, sources, world)
     metrics["seconds"] = round(sum(epoch["seconds"] for epoch in history), 3)
     if world.is_main:
+        _familiarity(run, parts, sources).save(run)
         write_json(run / METRICS, metrics)
     return metrics
+
+
+def _final_scores(run: Path, parts: Split, sources: Sources, world: World) -> dict[str, Any]:
+    """Scores of the best model, calibrated on the validation part, on the held-out parts.
+
+    Those on the store's PDFs, and where training varied more than the defects, also on such PDFs.
+    """
+    model, _ = load_model(run, world.device)
+    store = sources.stored.store
+
+    def scored(source: Source, part: str, calibration: Calibration) -> dict[str, Any]:
+        rows = parts.rows[part]
+        found = predict(model, source, rows, len(store.classes), world)
+        calibrated = found._replace(outputs=calibration.apply(found.outputs))
+        return score_all(calibrated, torch.from_numpy(store.target[rows]), store.classes)
+
+    rows = parts.rows["val"]
+    found = predict(model, sources.held_out, rows, len(store.classes), world)
+    calibration = fit_calibration(
+        found.outputs, torch.from_numpy(store.target[rows]), found.regression
+    )
+    if world.is_main:
+        write_text(run / CALIBRATION, calibration.model_dump_json() + "\n")
+    scores: dict[str, Any] = {}
+    for part in ("val", "test"):
+        leakage = {"leakage": parts.leakage[part]}
+        scores[part] = scored(sources.stored, part, calibration) | leakage
+        if sources.held_out is not sources.stored:
+            scores[f"{part}_varied"] = scored(sources.held_out, part, calibration) | leakage
+    return scores
+
+
+def _familiarity(run: Path, parts: Split, sources: Sources) -> Familiarity:
+    train, val = parts.rows["train"], parts.rows["val"]
+    # As evenly as can be over the hosts, which come in order.
+    chosen = train[np.linspace(0, len(train) - 1, min(len(train), REFERENCES)).astype(int)]
+    known, held_out = sources.training.samples(chosen), sources.held_out.samples(val)
+    model, config = load_model(run)
+    return Familiarity.fit(model, np.array(config.r), known.pairs.cpu(), held_out.pairs.cpu())
 
 
 class Training:

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from hpc.fresh_draws import Variation
+from train.inputs import Absorbed, Scaling
 
 
 class Recipe(BaseModel):
@@ -25,7 +26,7 @@ class Recipe(BaseModel):
 
     name: str
     model: Literal["reciprocal", "residual", "reference"]
-    scaling: Literal["shared", "trace"]
+    scaling: Scaling
     epochs: PositiveInt
     batch_size: PositiveInt = Field(description="rows in a global batch, over all processes")
     learning_rate: PositiveFloat
@@ -54,6 +55,10 @@ class Recipe(BaseModel):
         "NVIDIA GPUs float32 means TF32 in convolutions, which is torch's own default",
     )
     deterministic: bool = Field(default=False, description="the same bits each time")
+    pristine: bool = Field(default=False, description="no defect at all is a class, too")
+    absorbed: tuple[Absorbed, ...] = Field(
+        default=(), description="what a refinement of the host has taken up of the change"
+    )
     draws: Literal["store", "streaming"] = Field(
         default="store", description="train on the store's variants, or on fresh ones each epoch"
     )

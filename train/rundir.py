@@ -22,14 +22,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from train.data import PDFStore
+from train.inputs import PairInput
 from train.leakage import Split
-from train.models import build_model
+from train.models import Model, build_model
 from train.recipes import Recipe
 from train.splits import PARTS
 
 CONFIG, SPLIT, HISTORY, METRICS = "config.json", "split.json", "metrics.jsonl", "metrics.json"
 MODEL, SNAPSHOT = "model.safetensors", "snapshot.pt"
-SNAPSHOT_FORMAT = 2
+SNAPSHOT_FORMAT = 3
 
 
 class RunConfig(BaseModel):
@@ -49,6 +50,11 @@ class RunConfig(BaseModel):
     window: int | None
     """Hosts in memory at once while training; None for all. It decides the order of the rows."""
     versions: dict[str, str]
+
+    @property
+    def inputs(self) -> PairInput:
+        """What makes the network's input of two traces."""
+        return PairInput(self.recipe.scaling, self.recipe.absorbed, self.r)
 
     @classmethod
     def of(
@@ -151,7 +157,7 @@ def save_model(run: Path, state: dict[str, torch.Tensor]) -> None:
     write_atomically(run / MODEL, lambda path: path.write_bytes(save(state)))
 
 
-def load_model(run: Path, device: torch.device | str = "cpu") -> tuple[torch.nn.Module, RunConfig]:
+def load_model(run: Path, device: torch.device | str = "cpu") -> tuple[Model, RunConfig]:
     """The best model of a run, in evaluation mode, and the run's configuration."""
     config = read_config(run)
     recipe = config.recipe

@@ -9,10 +9,13 @@ import numpy as np
 import torch
 
 from hpc.fresh_draws import FreshDraws, Variation
-from train.data import PDFStore, Scaling, require_finite, scale_pairs
+from train.data import PDFStore, require_finite
 from train.distributed import World
+from train.inputs import PairInput
 from train.memory import memory_limit
+from train.recipes import Recipe
 
+FRACTION_UNIT = 0.1  # of concentrations as networks give them
 _SHARE_OF_MEMORY = 0.25
 """Part of the memory that samples may take; networks, draws and the rest need theirs."""
 _TRACES = 4
@@ -29,11 +32,11 @@ class Samples:
 
     pairs: torch.Tensor  # (n, 2, R) scaled
     target: torch.Tensor  # (n,) class 0..C-1
-    regression: torch.Tensor  # (n, 2) 10 x concentration, ln of the atomic-number ratio
+    regression: torch.Tensor  # (n, 2) concentration / FRACTION_UNIT, ln of atomic-number ratio
 
 
 class Source(Protocol):
-    def samples(self, rows: np.ndarray, epoch: int) -> Samples:
+    def samples(self, rows: np.ndarray, epoch: int = 0) -> Samples:
         """Samples for positions (n,) in `PDFStore.rows`, in that order."""
         ...
 
@@ -42,9 +45,9 @@ class StoreSource:
     """The rows as they are in the store: kept on the device, or read when they are asked for."""
 
     def __init__(
-        self, store: PDFStore, scaling: Scaling, device: torch.device, resident: bool
+        self, store: PDFStore, inputs: PairInput, device: torch.device, resident: bool
     ) -> None:
-        self.store, self.scaling, self.device = store, scaling, device
+        self.store, self.inputs, self.device = store, inputs.to(device), device
         self._g = None
         if resident:
             self._g = self._read(np.arange(len(store.id))).to(device)
@@ -64,16 +67,17 @@ class StoreSource:
     def _pairs(self, structure: np.ndarray, variant: np.ndarray) -> torch.Tensor:
         if self._g is not None:
             at, of = (torch.from_numpy(index).to(self.device) for index in (structure, variant))
-            return scale_pairs(self._g[at, 0], self._g[at, of], self.scaling)
-        pairs = torch.empty((len(structure), 2, len(self.store.r)))
+            return self.inputs(self._g[at, 0], self._g[at, of])
+        pairs = torch.empty((len(structure), 2, len(self.store.r)), device=self.device)
         structures, place = np.unique(structure, return_inverse=True)
         for start in range(0, len(structures), _READ_AT_ONCE):
             stop = start + _READ_AT_ONCE
             g = self._read(structures[start:stop])
             here = np.flatnonzero((place >= start) & (place < stop))
             at = torch.from_numpy(place[here] - start)
-            pairs[here] = scale_pairs(g[at, 0], g[at, variant[here]], self.scaling)
-        return pairs.to(self.device)
+            pristine, defective = (g[at, of].to(self.device) for of in (0, variant[here]))
+            pairs[torch.from_numpy(here).to(self.device)] = self.inputs(pristine, defective)
+        return pairs
 
     def _read(self, structures: np.ndarray) -> torch.Tensor:
         """(n, V, R) traces of ascending structures."""
@@ -89,23 +93,47 @@ class FreshSource:
     def __init__(
         self,
         store: PDFStore,
-        scaling: Scaling,
+        inputs: PairInput,
         variation: Variation,
         seed: int,
         device: torch.device,
     ) -> None:
-        self.store, self.scaling = store, scaling
+        self.store, self.inputs = store, inputs.to(device)
         self.draws = FreshDraws.of_store(store.path, variation, seed, device)
 
-    def samples(self, rows: np.ndarray, epoch: int) -> Samples:
+    def samples(self, rows: np.ndarray, epoch: int = 0) -> Samples:
         structure, variant = self.store.rows[rows].T
         label = self.store.label[structure, variant]
         drawn = self.draws.sample(structure, label, variant, epoch)
-        pairs = scale_pairs(drawn.pristine, drawn.defective, self.scaling)
+        pairs = self.inputs(drawn.pristine, drawn.defective)
         number = self.store.host_number[structure]
         return _samples(
             pairs, self.store.target[rows], drawn.concentration, drawn.atomic_number, number
         )
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a run's samples come from."""
+
+    stored: StoreSource
+    training: Source
+    held_out: Source
+    """Of validation samples: the store, unless what training varies has to vary there, too."""
+
+    @classmethod
+    def of(
+        cls, store: PDFStore, recipe: Recipe, inputs: PairInput, seed: int, world: World
+    ) -> Sources:
+        stored = StoreSource(store, inputs, world.device, fits_in_memory(store, world))
+        if recipe.draws == "store":
+            return cls(stored, stored, stored)
+
+        def drawn() -> FreshSource:
+            return FreshSource(store, inputs, recipe.variation, seed, world.device)
+
+        varies = recipe.variation != Variation()
+        return cls(stored, drawn(), drawn() if varies else stored)
 
 
 def _samples(
@@ -120,7 +148,7 @@ def _samples(
     own = torch.from_numpy(host).to(device)
     foreign = impurity.to(device).long()
     ratio = torch.where(foreign > 0, foreign, own) / own
-    regression = torch.stack([10 * concentration.to(device), ratio.log()], dim=1)
+    regression = torch.stack([concentration.to(device) / FRACTION_UNIT, ratio.log()], dim=1)
     return Samples(pairs, torch.from_numpy(target).to(device), regression.float())
 
 

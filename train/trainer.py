@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,13 +13,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from train.data import stretch_pairs
 from train.distributed import World, sum_in_rank_order
-from train.evaluation import predict_logits
+from train.evaluation import predict
 from train.graphs import GraphedStep
-from train.models import build_model
+from train.models import Model, Outputs, build_model
 from train.optimisation import RunningAverage, make_optimizer, make_scheduler
 from train.order import EpochOrder, Window
 from train.recipes import Recipe
-from train.sources import FreshSource, Source, StoreSource
+from train.sources import Sources
 
 _ROWS_TO_STANDARDISE = 4096
 """Training rows from which a network takes the standardisation of its inputs."""
@@ -32,21 +32,21 @@ class Trainer:
     need be saved.
 
     Args:
-        stored: the store's rows, of which this trains on `rows["train"]`.
+        sources: of the samples of `rows["train"]` and `rows["val"]`.
         window: hosts to hold at once; None for all.
     """
 
     def __init__(
         self,
         recipe: Recipe,
-        stored: StoreSource,
+        sources: Sources,
         rows: dict[str, np.ndarray],
         seed: int,
         window: int | None,
         world: World,
     ) -> None:
-        store = stored.store
-        self.recipe, self.stored, self.rows = recipe, stored, rows
+        store = sources.stored.store
+        self.recipe, self.sources, self.store, self.rows = recipe, sources, store, rows
         self.seed, self.world = seed, world
         self.order = EpochOrder(store, rows["train"], recipe.batch_size, seed, window)
         if world.size * recipe.accumulation > self.order.batch_size:
@@ -54,16 +54,15 @@ class Trainer:
                 f"{world.size} processes with accumulation = {recipe.accumulation} leave some "
                 f"without a row of a batch of {self.order.batch_size}; use fewer"
             )
-        self.source: Source = stored
-        if recipe.draws == "streaming":
-            self.source = FreshSource(store, recipe.scaling, recipe.variation, seed, world.device)
         self.classes = len(store.classes)
         counts = np.bincount(store.target[rows["train"]], minlength=self.classes)
         weight = counts.sum() / (self.classes * np.maximum(counts, 1))
         self.class_weight = torch.from_numpy(weight).float().to(world.device)
 
         torch.manual_seed(seed)
-        model = build_model(recipe.model, store.r.tolist(), self.classes, dropout=recipe.dropout)
+        model: Model = build_model(
+            recipe.model, store.r.tolist(), self.classes, dropout=recipe.dropout
+        )
         model.fit_inputs(self._pairs_to_standardise().cpu())
         self.model = model.to(world.device)
         self.parallel = self._in_parallel()
@@ -81,7 +80,7 @@ class Trainer:
         if len(rows) > _ROWS_TO_STANDARDISE:
             random = np.random.default_rng(self.seed)
             rows = np.sort(random.choice(rows, _ROWS_TO_STANDARDISE, replace=False))
-        return self.stored.samples(rows).pairs
+        return self.sources.training.samples(rows).pairs
 
     def _in_parallel(self) -> torch.nn.Module:
         if self.world.size == 1:
@@ -95,9 +94,9 @@ class Trainer:
         return parallel
 
     @property
-    def best_model(self) -> torch.nn.Module:
+    def best_model(self) -> Model:
         """The weights to evaluate: the running average where there is one."""
-        return self.average.module if self.average else self.model
+        return cast(Model, self.average.module) if self.average else self.model
 
     def steps(self, epoch: int, start: int = 0) -> Iterator[torch.Tensor]:
         """Take the epoch's steps from `start` on.
@@ -119,8 +118,8 @@ class Trainer:
         """Steps on this process's share of each global batch of a window."""
         rank, size, device = self.world.rank, self.world.size, self.world.device
         share = window.rows[:, rank::size]
-        samples = self.source.samples(share.ravel(), epoch)
-        target = torch.from_numpy(self.stored.store.target[window.rows]).to(device)
+        samples = self.sources.training.samples(share.ravel(), epoch)
+        target = torch.from_numpy(self.store.target[window.rows]).to(device)
         weight_sum = self.class_weight[target].sum(1)
         factor = 1 + self.recipe.stretch * window.random[:, rank::size]
         stretch = torch.from_numpy(factor).float().to(device)
@@ -162,7 +161,7 @@ class Trainer:
             () this process's share of the batch's weighted mean loss.
         """
         if self.recipe.stretch:
-            pairs = stretch_pairs(pairs, stretch, self.stored.store.start)
+            pairs = stretch_pairs(pairs, stretch, self.store.start)
         self.optimizer.zero_grad()
         of_pairs, of_target, of_regression = (
             whole.chunk(self.recipe.accumulation) for whole in (pairs, target, regression)
@@ -194,20 +193,26 @@ class Trainer:
         with torch.autocast(pairs.device.type, torch.bfloat16, enabled=is_mixed):
             output = self.parallel(pairs)
         output = output.float()
-        logits, fitted = output[:, : self.classes], output[:, self.classes :]
+        logits, mean, log_deviation = Outputs.of(output, self.classes)
         loss = F.cross_entropy(logits, target, self.class_weight, reduction="sum") / weight_sum
-        if not self.recipe.regression_weight or not fitted.shape[1]:
+        if not mean.shape[1]:
             return loss, 0.0
-        error = F.smooth_l1_loss(fitted, regression, reduction="sum")
-        scale = self.recipe.regression_weight / (self.order.batch_size * fitted.shape[1])
+        error = F.smooth_l1_loss(mean, regression, reduction="sum")
+        # ln of a normal density of the errors, as found by means that this does not move.
+        variance = (2 * log_deviation).exp()
+        error = error + F.gaussian_nll_loss(mean.detach(), regression, variance, reduction="sum")
+        scale = self.recipe.regression_weight / (self.order.batch_size * mean.shape[1])
         return loss, scale * error
 
     def validate(self, check: Callable[[], object]) -> tuple[float, float]:
         """Weighted loss and accuracy on the validation rows; equal on every process."""
         rows = self.rows["val"]
-        logits = predict_logits(self.best_model, self.stored, rows, self.world, check)
-        target = torch.from_numpy(self.stored.store.target[rows]).to(logits.device)
-        loss = float(F.cross_entropy(logits, target, self.class_weight))
+        found = predict(
+            self.best_model, self.sources.held_out, rows, self.classes, self.world, check
+        )
+        logits = found.outputs.logits
+        target = torch.from_numpy(self.store.target[rows])
+        loss = float(F.cross_entropy(logits, target, self.class_weight.cpu()))
         if self.recipe.schedule == "plateau":
             self.scheduler.step(metrics=loss)
         return loss, float((logits.argmax(1) == target).float().mean())

@@ -222,7 +222,7 @@ def test_a_run_that_died_in_an_epoch_goes_on_to_the_same_bits(
 ):
     if window:
         monkeypatch.setattr("train.loop.window_of", lambda *_: window)
-        monkeypatch.setattr("train.loop.fits_in_memory", lambda *_: False)
+        monkeypatch.setattr("train.sources.fits_in_memory", lambda *_: False)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     fit_real(real_store, whole, draws)
     seen = []

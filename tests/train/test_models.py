@@ -21,7 +21,7 @@ def grid(points):
 def test_reference_network_has_the_published_size():
     model = build_model("reference", grid(300), 4)
     assert sum(p.numel() for p in model.parameters()) == 3_611_972
-    assert model.head[1].in_features == 4736
+    assert model.hidden[1].in_features == 4736
 
 
 @pytest.mark.parametrize("points", [300, 90, 37])
@@ -30,7 +30,7 @@ def test_output_has_a_logit_for_each_class_and_gradients_reach_all_weights(name,
     torch.manual_seed(0)
     model = build_model(name, grid(points), 4)
     output = model(torch.rand(3, 2, points))
-    assert output.shape == (3, 4 + model.regression_outputs)
+    assert output.shape == (3, 4 + 2 * model.regressions)
     output.square().sum().backward()
     assert all(p.grad is not None for p in model.parameters())
 

@@ -14,6 +14,7 @@ import zarr
 
 from train.data import read_store
 from train.distributed import World
+from train.inputs import PairInput
 from train.sources import StoreSource, fits_in_memory, window_of
 
 CPU = torch.device("cpu")
@@ -21,7 +22,9 @@ CPU = torch.device("cpu")
 
 def test_samples_are_the_defective_rows(store_path):
     store = read_store(store_path)
-    samples = StoreSource(store, "shared", CPU, resident=True).samples(np.arange(len(store.rows)))
+    samples = StoreSource(store, PairInput("shared"), CPU, resident=True).samples(
+        np.arange(len(store.rows))
+    )
     assert samples.pairs.shape == (len(store.rows), 2, 300)
     assert store.classes == ("vacancy", "self_interstitial", "substitution", "interstitial")
     assert samples.target.bincount().tolist() == [3 * (len(store.id) - 1)] * 4
@@ -36,7 +39,8 @@ def test_rows_read_from_disk_are_those_in_memory(store_path, scaling):
     store = read_store(store_path)
     rows = np.random.default_rng(0).permutation(len(store.rows))[:50]
     kept, read = (
-        StoreSource(store, scaling, CPU, resident).samples(rows) for resident in (True, False)
+        StoreSource(store, PairInput(scaling), CPU, resident).samples(rows)
+        for resident in (True, False)
     )
     for one, other in zip(vars(kept).values(), vars(read).values(), strict=True):
         assert torch.equal(one, other)
@@ -48,7 +52,7 @@ def test_traces_that_are_not_finite_are_named(tmp_path, make_store, resident):
     zarr.open_group(path, mode="r+")["g"][2, 3, 7] = np.nan
     store = read_store(path)
     with pytest.raises(ValueError, match=r"1 labelled PDFs .* not finite.* Fe-225-0"):
-        StoreSource(store, "shared", CPU, resident).samples(np.arange(len(store.rows)))
+        StoreSource(store, PairInput("shared"), CPU, resident).samples(np.arange(len(store.rows)))
 
 
 def test_what_is_held_is_bounded_by_memory_and_by_what_is_drawn(store_path, monkeypatch):
@@ -68,6 +72,7 @@ from pathlib import Path
 import numpy as np, torch, zarr
 from train.data import read_store
 from train.distributed import World
+from train.inputs import PairInput
 from train.loop import fit
 from train.recipes import make_recipe
 

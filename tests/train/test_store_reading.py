@@ -9,7 +9,8 @@ import zarr
 from typer.testing import CliRunner
 
 from train.cli import app
-from train.data import read_store, scale_pairs, stretch_pairs
+from train.data import read_store, stretch_pairs
+from train.inputs import scale_pairs
 
 
 def test_shared_scaling_keeps_the_relative_amplitude():

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+HIDDEN = 256  # features that the outputs are linear in
+
 
 class ResidualBlock(nn.Module):
     """Two convolutions around an identity, or around a projection where the width changes.
@@ -43,8 +45,17 @@ def as_images(curves: torch.Tensor) -> torch.Tensor:
     return curves.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
-def output_layers(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
-    """Two linear layers from flat features (B, inputs) to logits and regressions (B, outputs)."""
-    return nn.Sequential(
-        nn.Linear(inputs, 256), nn.ReLU(), nn.Dropout(dropout), nn.Linear(256, outputs)
-    )
+class OutputLayers(nn.Module):
+    """From flat features to logits, regressions and ln of the regressions' standard deviations."""
+
+    def __init__(self, inputs: int, classes: int, regressions: int, dropout: float):
+        super().__init__()
+        self.hidden = nn.Sequential(nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Dropout(dropout))
+        self.last = nn.Linear(HIDDEN, classes + regressions)
+        self.log_deviation = nn.Linear(HIDDEN, regressions)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, classes + 2 regressions) of (B, inputs)."""
+        hidden = self.hidden(x)
+        # How wrong the values are is read off the features; it shall not shape them.
+        return torch.cat([self.last(hidden), self.log_deviation(hidden.detach())], dim=1)

@@ -20,7 +20,7 @@ class ReferenceCNN(nn.Module):
     processes. The study's `dropout` is 0.5.
     """
 
-    regression_outputs = 0
+    regressions = 0
 
     def __init__(self, r: Sequence[float], classes: int, dropout: float = 0.5):
         super().__init__()
@@ -38,20 +38,21 @@ class ReferenceCNN(nn.Module):
             nn.AvgPool2d((1, 2)),
         )
         width = -(-len(r) // 4) // 2  # two strides of 2 that round up, one pool that rounds down
-        self.head = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(128 * width, 512),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(512, classes),
+        self.hidden = nn.Sequential(
+            nn.Flatten(), nn.Linear(128 * width, 512), nn.ReLU(), nn.Dropout(dropout)
         )
+        self.last = nn.Linear(512, classes)
 
     def fit_inputs(self, pairs: torch.Tensor) -> None:
         """The study standardises nothing beyond the min-max scaling of the traces."""
 
     def forward(self, pairs: torch.Tensor) -> torch.Tensor:
         """(B, classes) logits of pairs (B, 2, R)."""
-        return self.head(self.body(pairs.unsqueeze(2)))
+        return self.last(self.represent(pairs))
+
+    def represent(self, pairs: torch.Tensor) -> torch.Tensor:
+        """(B, H) what the logits are linear in, of pairs (B, 2, R)."""
+        return self.hidden(self.body(pairs.unsqueeze(2)))
 
 
 class _Block(nn.Module):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from train.models.blocks import ResidualBlock, as_images, convolution, output_layers
+from train.models.blocks import OutputLayers, ResidualBlock, as_images, convolution
 from train.models.features import PairFeatures, Space
 
 
@@ -17,15 +17,15 @@ class ResidualCNN(nn.Module):
 
     Amplitudes are what tells a self-interstitial from an impurity, so no layer rescales them;
     residual branches that start at zero keep the depth trainable (H. Zhang, Y. N. Dauphin and
-    T. Ma, ICLR 2019). After the logits come two regressions: 10 x concentration and ln of the
-    atomic-number ratio.
+    T. Ma, ICLR 2019). After the logits come two regressions, concentration / 0.1 and ln of the
+    atomic-number ratio, and then ln of the standard deviation of each.
 
     Args:
         r: points of the traces, A.
         space: whether it convolves along r or, after a sine transform of the traces, along Q.
     """
 
-    regression_outputs = 2
+    regressions = 2
 
     def __init__(
         self,
@@ -45,13 +45,20 @@ class ResidualCNN(nn.Module):
         self.body = nn.Sequential(*layers)
         length = math.ceil(self.features.points / 8)  # three strides of 2
         inputs = 32 * length + PairFeatures.SCALARS
-        self.head = output_layers(inputs, classes + self.regression_outputs, dropout)
+        self.head = OutputLayers(inputs, classes, self.regressions, dropout)
 
     def fit_inputs(self, pairs: torch.Tensor) -> None:
         """Take the standardisation of the features from training pairs (n, 2, R)."""
         self.features.fit(pairs)
 
     def forward(self, pairs: torch.Tensor) -> torch.Tensor:
-        """(B, classes + 2) logits and regressions of pairs (B, 2, R)."""
+        """(B, classes + 4) logits, regressions and their ln deviations of pairs (B, 2, R)."""
+        return self.head(self._flat(pairs))
+
+    def represent(self, pairs: torch.Tensor) -> torch.Tensor:
+        """(B, H) what the outputs are linear in, of pairs (B, 2, R)."""
+        return self.head.hidden(self._flat(pairs))
+
+    def _flat(self, pairs: torch.Tensor) -> torch.Tensor:
         curves, scalars = self.features(pairs)
-        return self.head(torch.cat([self.body(as_images(curves)), scalars], dim=1))
+        return torch.cat([self.body(as_images(curves)), scalars], dim=1)

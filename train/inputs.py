@@ -1,0 +1,99 @@
+"""What a network takes of two traces: a scaled pair, of which a refinement has had its share.
+
+Before a measured PDF can be compared with its host, scale, cell, displacements and instrument are
+refined against it, and these take up part of what a defect changes: all that a vacancy does, if
+the scale is free. A network for measured PDFs has to learn from what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import nn
+
+Scaling = Literal["shared", "trace"]
+Absorbed = Literal["scale", "cell", "uiso", "qdamp", "qbroad", "delta2"]
+ABSORBABLE: tuple[Absorbed, ...] = get_args(Absorbed)
+_ROWS = 1024  # whose tangents are in memory together
+_RIDGE = 1e-9  # of unit vectors, that two parameters of one effect do no harm
+
+
+class PairInput(nn.Module):
+    """(n, 2, R) input of a network from G(r) of pristine and defective crystals, each (n, R).
+
+    Args:
+        scaling: as of `scale_pairs`.
+        absorbed: what is refined against the defective trace. The change loses its components
+            along the derivatives of the pristine trace by these, in first order as a least-squares
+            fit takes them up: G for the scale, r G' for the cell (where it has one length), G'' for
+            Uiso, r^2 G for qdamp, r^2 G'' for qbroad, G'' / r^2 for delta2.
+        r: (R,) points of the traces, A.
+    """
+
+    first: torch.Tensor
+    second: torch.Tensor
+    r: torch.Tensor
+
+    def __init__(
+        self, scaling: Scaling, absorbed: Sequence[Absorbed] = (), r: Sequence[float] = ()
+    ) -> None:
+        super().__init__()
+        self.scaling, self.absorbed = scaling, tuple(absorbed)
+        if self.absorbed:
+            from scipy.interpolate import CubicSpline
+
+            spline = CubicSpline(r, np.eye(len(r)))
+            for name, order in (("first", 1), ("second", 2)):
+                matrix = torch.from_numpy(spline.derivative(order)(r).T)
+                self.register_buffer(name, matrix, persistent=False)
+            self.register_buffer("r", torch.tensor(r, dtype=torch.double), persistent=False)
+
+    def forward(self, pristine: torch.Tensor, defective: torch.Tensor) -> torch.Tensor:
+        if self.absorbed:
+            defective = self.refined(pristine, defective)
+        return scale_pairs(pristine, defective, self.scaling)
+
+    def refined(self, pristine: torch.Tensor, defective: torch.Tensor) -> torch.Tensor:
+        """The defective traces (n, R) less what the absorbed parameters can explain."""
+        rows = zip(pristine.split(_ROWS), defective.split(_ROWS), strict=True)
+        parts = []
+        for host, other in rows:
+            tangents = self._tangents(host.double())
+            change = (other - host).double().unsqueeze(2)
+            products = tangents.mT @ tangents
+            ridge = _RIDGE * torch.eye(len(self.absorbed), device=host.device, dtype=torch.double)
+            amounts = torch.linalg.solve(products + ridge, tangents.mT @ change)
+            parts.append(host + (change - tangents @ amounts).squeeze(2).to(host.dtype))
+        return torch.cat(parts)
+
+    def _tangents(self, host: torch.Tensor) -> torch.Tensor:
+        """(n, R, K) unit vectors of what each absorbed parameter changes in traces (n, R)."""
+        first, second, r = host @ self.first, host @ self.second, self.r
+        by_name = {
+            "scale": host,
+            "cell": r * first,
+            "uiso": second,
+            "qdamp": r.square() * host,
+            "qbroad": r.square() * second,
+            "delta2": second / r.square(),
+        }
+        # Beyond the end of a shorter measurement there is nothing to fit.
+        tangents = torch.stack([by_name[name] * (host != 0) for name in self.absorbed], dim=2)
+        return torch.nn.functional.normalize(tangents, dim=1)
+
+
+def scale_pairs(pristine: torch.Tensor, defective: torch.Tensor, scaling: Scaling) -> torch.Tensor:
+    """(n, 2, R) of G(r) of the pristine and the defective crystal, each (n, R).
+
+    `trace` maps each trace to 0..1 by its own minimum and maximum, as in the reference study.
+    `shared` uses the pristine's for both and so keeps the relative amplitude, the one thing that
+    tells a self-interstitial from an impurity: peak ratios alone fix only the product of the
+    concentration and the relative scattering power.
+    """
+    pair = torch.stack([pristine, defective], dim=1)
+    source = pair if scaling == "trace" else pair[:, :1]
+    low, high = source.amin(-1, keepdim=True), source.amax(-1, keepdim=True)
+    return (pair - low) / (high - low)

@@ -1,0 +1,282 @@
+"""What a run says of a measured PDF, once its host has been refined against it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from defectgen.cif import read_cif, read_structure
+from defectgen.elements import atomic_number, metals
+from defectgen.host import Host
+from defectgen.settings import IMPURITY_KINDS
+from pdfcalc import AtomicStructure, calculate_pdf
+from pdfcalc.gr_files import GrFile, read_gr
+from pdfcalc.refinement import Refinement, measured_parameters, refine_host
+from train.calibration import read_calibration
+from train.familiarity import REFUSED, Familiarity
+from train.inputs import ABSORBABLE
+from train.models import Outputs
+from train.rundir import load_model
+from train.sources import FRACTION_UNIT
+
+_STRANGE = {
+    "host": "the shells of the refined host are unlike those of the run's hosts",
+    "change": "what parts the measurement from its host is unlike what defects, noise and "
+    "instruments did in training",
+    "features": "the pair of traces is unlike those that the run has learned to tell apart",
+}
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The host of a measurement, as a CIF file has it."""
+
+    path: Path
+    atoms: AtomicStructure
+    host: Host | None
+    """None where the crystal is none that the toolkit makes defects in."""
+    refusal: str | None
+    """Why it is none."""
+
+    @classmethod
+    def read(cls, path: Path) -> Structure:
+        atoms = read_structure(path)
+        try:
+            return cls(path, atoms, read_cif(path).host, None)
+        except ValueError as error:
+            return cls(path, atoms, None, str(error))
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a run says of one measurement.
+
+    Args:
+        probabilities: of the run's classes.
+        fraction: number of defects per host atom, and its standard deviation; None where the
+            network gives none.
+        contrast: ln of the ratio of the impurity's atomic number to the host's, and its standard
+            deviation; None where the most likely class has no impurity.
+        elements: metals whose atomic number is within that deviation, nearest first.
+        strangeness: by view, as of `train.familiarity`.
+        refusals: reasons not to trust the classes; empty if there are none.
+        notes: in what the run was trained for something else than this measurement.
+        host: the refined one, where the toolkit makes defects in such crystals.
+        r, measured, calculated: (R,) the traces that the network was given, A and 1/A^2, of the
+            measurement over its scale and of the refined host; zero where nothing was measured.
+    """
+
+    file: Path
+    structure: Path
+    refinement: Refinement
+    probabilities: dict[str, float]
+    fraction: tuple[float, float] | None
+    contrast: tuple[float, float] | None
+    elements: tuple[str, ...]
+    strangeness: dict[str, float]
+    refusals: tuple[str, ...]
+    notes: tuple[str, ...]
+    host: Host | None
+    r: np.ndarray
+    measured: np.ndarray
+    calculated: np.ndarray
+
+    @property
+    def most_likely(self) -> str:
+        return max(self.probabilities, key=self.probabilities.__getitem__)
+
+    def record(self) -> dict[str, Any]:
+        """For JSON, without the curves."""
+        found = self.refinement
+        pairs = {"fraction": self.fraction, "contrast": self.contrast}
+        estimates = {
+            name: {"value": pair[0], "deviation": pair[1]} if pair else None
+            for name, pair in pairs.items()
+        }
+        return {
+            "file": str(self.file),
+            "structure": str(self.structure),
+            "refused": bool(self.refusals),
+            "refusals": list(self.refusals),
+            "most_likely": self.most_likely,
+            "probabilities": self.probabilities,
+            **estimates,
+            "elements": list(self.elements),
+            "strangeness": self.strangeness,
+            "refinement": {
+                "rw": found.rw,
+                "converged": found.converged,
+                "rmin": float(found.r[0]),
+                "rmax": float(found.r[-1]),
+                "values": found.values,
+                "uncertainties": found.uncertainties,
+            },
+            "notes": list(self.notes),
+        }
+
+
+def predict_files(
+    run: Path,
+    structure: Path,
+    files: Sequence[Path],
+    given: dict[str, Any],
+    fixed: Collection[str] = (),
+) -> Iterator[Prediction | ValueError]:
+    """As `Predictor.predict` for each file in turn; what is wrong with one stops no other.
+
+    Raises:
+        ValueError: the run or the structure is unusable.
+    """
+    predictor, host = Predictor(run), Structure.read(structure)
+    for file in files:
+        try:
+            yield predictor.predict(host, file, given, fixed)
+        except ValueError as error:
+            yield error
+
+
+class Predictor:
+    """A finished run, for measurements of any number of samples."""
+
+    def __init__(self, run: Path) -> None:
+        self.model, self.config = load_model(run)
+        self.familiarity = Familiarity.load(run)
+        self._calibration = read_calibration(run)
+        self._r = np.array(self.config.r)
+
+    def predict(
+        self, structure: Structure, file: Path, given: dict[str, Any], fixed: Collection[str] = ()
+    ) -> Prediction:
+        """Refine the host against a measured PDF and classify what is left.
+
+        Args:
+            given: fields of PDFParameters that the file's header lacks or has wrong, among them
+                rmin and rmax of the fit, A.
+            fixed: of `ABSORBABLE`, not to be refined, beside what the run takes as known.
+
+        Raises:
+            ValueError: the file or what is given is unusable, or there is too little of it.
+        """
+        measured = read_gr(file)
+        try:
+            return self._predict(structure, file, measured, given, fixed)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+
+    def _predict(
+        self,
+        structure: Structure,
+        file: Path,
+        measured: GrFile,
+        given: dict[str, Any],
+        fixed: Collection[str],
+    ) -> Prediction:
+        ends = {"rmin": self._r[0], "rmax": min(self._r[-1], measured.r[-1]) + 0.01}
+        start = measured_parameters(measured, structure.atoms, **(ends | given))
+        kept = set(fixed) | (set(ABSORBABLE) - self._refined)
+        found = refine_host(structure.atoms, measured.r, measured.g, start, kept)
+        calculated, scaled = self._traces(found, measured.r, measured.g)
+        with torch.no_grad():
+            traces = (torch.from_numpy(g[None]).float() for g in (calculated, scaled))
+            pairs = self.config.inputs(*traces)
+            columns = self.model(pairs)
+        answer = self._answer(Outputs.of(columns, len(self.config.classes)), structure.host)
+        far = {name: float(of[0]) for name, of in self.familiarity.strangeness(pairs).items()}
+        refusals = [structure.refusal] if structure.refusal else []
+        refusals += [_STRANGE[name] for name, distance in far.items() if distance > REFUSED]
+        return Prediction(
+            file=file,
+            structure=structure.path,
+            refinement=found,
+            **answer,
+            strangeness=far,
+            refusals=tuple(refusals),
+            notes=tuple(self._notes(found, kept)),
+            host=_refined_host(structure.host, structure.atoms, found),
+            r=self._r,
+            measured=scaled,
+            calculated=calculated,
+        )
+
+    @cached_property
+    def _refined(self) -> set[str]:
+        """What to refine: what the run learned to do without, or else everything."""
+        return set(self.config.recipe.absorbed or ABSORBABLE)
+
+    def _traces(
+        self, found: Refinement, r: np.ndarray, g: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The refined host's and the measured G(r) on the run's points, of scale 1."""
+        from scipy.interpolate import CubicSpline
+
+        parameters = replace(found.parameters, scale=1.0, rmin=0.0, rmax=self._r[-1] + 0.5)
+        calculated = CubicSpline(*calculate_pdf(found.structure, parameters))(self._r)
+        inside = (self._r >= found.r[0] - 1e-9) & (self._r <= found.r[-1] + 1e-9)
+        measured = CubicSpline(r, g)(np.clip(self._r, r[0], r[-1])) / found.values["scale"]
+        return calculated * inside, measured * inside
+
+    def _answer(self, outputs: Outputs, host: Host | None) -> dict[str, Any]:
+        """The fields of `Prediction` that come from the network's outputs for one pair."""
+        logits, mean, log_deviation = self._calibration.apply(outputs)
+        probabilities = dict(zip(self.config.classes, logits.softmax(1)[0].tolist(), strict=True))
+        most_likely = max(probabilities, key=probabilities.__getitem__)
+        fraction = contrast = None
+        if mean.shape[1]:
+            values = zip(mean[0].tolist(), log_deviation[0].exp().tolist(), strict=True)
+            (of_unit, deviation), of_impurity = values
+            fraction = FRACTION_UNIT * of_unit, FRACTION_UNIT * deviation
+            contrast = of_impurity if most_likely in IMPURITY_KINDS else None
+        return {
+            "probabilities": probabilities,
+            "fraction": fraction,
+            "contrast": contrast,
+            "elements": _elements_near(host, contrast),
+        }
+
+    def _notes(self, found: Refinement, kept: Collection[str]) -> list[str]:
+        recipe, instrument = self.config.recipe, self.config.instrument or {}
+        notes = [] if found.converged else ["the refinement did not converge"]
+        odd = set(ABSORBABLE) - set(kept) ^ set(recipe.absorbed)
+        if odd:
+            notes.append(
+                f"{', '.join(sorted(odd))}: refined here or in the run's training, but not in "
+                "both; --set absorbed=[...] trains for what is refined"
+            )
+        trained_on = {name: (value, value) for name, value in instrument.items()}
+        trained_on |= recipe.variation.instrument
+        for name in sorted({"qmax", "qdamp", "qbroad"} & set(trained_on)):
+            here, (low, high) = getattr(found.parameters, name), trained_on[name]
+            if here is not None and not 0.98 * low <= here <= 1.02 * high:
+                trained = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+                notes.append(f"{name} is {here:.4g} 1/A here and was {trained} in training")
+        return notes
+
+
+def _elements_near(host: Host | None, contrast: tuple[float, float] | None) -> tuple[str, ...]:
+    if host is None or contrast is None:
+        return ()
+    own = atomic_number(host.element)
+    away = {
+        element: abs(np.log(atomic_number(element) / own) - contrast[0])
+        for element in metals()
+        if element != host.element
+    }
+    return tuple(e for e in sorted(away, key=away.__getitem__) if away[e] <= contrast[1])
+
+
+def _refined_host(host: Host | None, atoms: AtomicStructure, found: Refinement) -> Host | None:
+    """The host in its standard cell, with the refined lengths and displacements."""
+    if host is None:
+        return None
+    before, after = (np.linalg.norm(s.lattice, axis=1) for s in (atoms, found.structure))
+    longer = after / before
+    # The standard cell has the file's own axes, or cubic ones of which all grow alike.
+    c = host.c * (longer[0] if host.space_group in (225, 229) else longer[2])
+    update = {"a": host.a * longer[0], "c": c, "uiso": found.structure.uiso.mean()}
+    return host.model_copy(update={name: float(value) for name, value in update.items()})
