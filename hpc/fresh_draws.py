@@ -9,9 +9,11 @@ together share tables there. It has not been run on a GPU yet.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,32 +34,60 @@ _TOGETHER = 256
 """Hosts that are prepared together, which bounds the memory."""
 _MOST_KEPT = 1536
 """Prepared hosts that are kept for the next call, each some 0.4 MB."""
-_SCALE, _DEVIATION, _NOISE = -1, -2, -3
+_SCALE, _DEVIATION, _NOISE, _END, _DISTORTION, _KERNEL = -1, -2, -3, -4, -5, -6
 """Counters of the random words that spoil a row; those of its defects have another seed."""
+_KERNEL_POINTS = 8
+"""To either side; errors of S(Q) are alike over pi / (8 steps of r), 4 1/A in the study's grid."""
+_INSTRUMENT = ("qmax", "qdamp", "qbroad")
+_OF_NUMBER = {
+    "strain": lambda x: (-x, x),
+    "uiso": lambda x: (1 / (1 + x), 1 + x),
+    "scale": lambda x: (-x, x),
+    "noise": lambda x: (0.0, x),
+    "distortion": lambda x: (0.0, x),
+}
+"""What a number x stands for, where a range may be given by a number."""
+_BOUNDS = {"strain": (-0.2, 0.2), "uiso": (0.05, 20.0), "scale": (-0.9, math.inf)}
+"""Of what may go beyond 0 to infinity, or may not go so far."""
+
+Range = tuple[float, float]
 
 
 class Variation(BaseModel):
-    """What varies beside the defects; nothing does by default."""
+    """What varies beside the defects; nothing does by default.
+
+    A range is [low, high]; with both equal the value is the same everywhere.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    strain: float = Field(
-        0.0, ge=0, lt=0.2, description="largest relative change of a and, where it is free, of c"
-    )
-    uiso: float = Field(
-        0.0, ge=0, le=10, description="x: the host's Uiso times 1 / (1 + x) to 1 + x, log-uniform"
-    )
-    qmax: tuple[float, float] | None = Field(None, description="range, uniform, 1/A")
-    qdamp: tuple[float, float] | None = Field(None, description="range, uniform, 1/A")
-    qbroad: tuple[float, float] | None = Field(None, description="range, uniform, 1/A")
-    scale: float = Field(
-        0.0, ge=0, lt=1, description="x: the defective trace times 1 - x to 1 + x, uniform"
-    )
-    noise: float = Field(
+    strain: float | Range = Field(
         0.0,
-        ge=0,
-        description="largest standard deviation of white noise on the defective trace, over the "
-        "largest |G| of the pristine one; uniform from 0",
+        description="relative change of a and, where it is free, of c; x: -x to x",
+    )
+    uiso: float | Range = Field(
+        0.0,
+        description="range of the factor of the host's Uiso, log-uniform; x: 1 / (1 + x) to 1 + x",
+    )
+    qmax: Range | None = Field(None, description="range, uniform, 1/A")
+    qdamp: Range | None = Field(None, description="range, uniform, 1/A")
+    qbroad: Range | None = Field(None, description="range, uniform, 1/A")
+    rmax: Range | None = Field(
+        None, description="range of the r beyond which both traces are zero, uniform, A"
+    )
+    scale: float | Range = Field(
+        0.0, description="relative change of the defective trace, uniform; x: -x to x"
+    )
+    noise: float | Range = Field(
+        0.0,
+        description="standard deviation of white noise on the defective trace, over the largest "
+        "|G| of the pristine one, uniform; x: 0 to x",
+    )
+    distortion: float | Range = Field(
+        0.0,
+        description="standard deviation of relative errors of S(Q) - 1 behind the defective trace "
+        "that change slowly with Q, as those of absorption and Compton corrections do, uniform; "
+        "x: 0 to x",
     )
     epochs: int = Field(
         1,
@@ -67,17 +97,32 @@ class Variation(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _rising(self) -> Variation:
-        for name, (low, high) in self.instrument.items():
-            if not 0 <= low <= high:
-                raise ValueError(f"{name} = [{low:g}, {high:g}]: need 0 <= low <= high")
+    def _in_bounds(self) -> Variation:
+        for name in _OF_NUMBER:
+            value = getattr(self, name)
+            if isinstance(value, float) and value < 0:
+                raise ValueError(f"{name} = {value:g}: give a positive number, or [low, high]")
+        for name, (low, high) in self.ranges.items():
+            least, most = _BOUNDS.get(name, (0.0, math.inf))
+            if not least <= low <= high <= most:
+                bounds = "low <= high" if math.isinf(most) else f"low <= high <= {most:g}"
+                raise ValueError(f"{name} = [{low:g}, {high:g}]: need {least:g} <= {bounds}")
         return self
 
     @property
-    def instrument(self) -> dict[str, tuple[float, float]]:
+    def ranges(self) -> dict[str, Range]:
+        """Least and largest value of each quantity that varies, by name; `uiso` is a factor."""
+        given = {name: getattr(self, name) for name in (*_INSTRUMENT, "rmax", *_OF_NUMBER)}
+        return {
+            name: _OF_NUMBER[name](value) if isinstance(value, float) else value
+            for name, value in given.items()
+            if value
+        }
+
+    @property
+    def instrument(self) -> dict[str, Range]:
         """Ranges of what varies of the instrument, by name."""
-        ranges = {"qmax": self.qmax, "qdamp": self.qdamp, "qbroad": self.qbroad}
-        return {name: range_ for name, range_ in ranges.items() if range_ is not None}
+        return {name: range_ for name, range_ in self.ranges.items() if name in _INSTRUMENT}
 
     @property
     def needs_preparing(self) -> bool:
@@ -142,6 +187,13 @@ class FreshDraws:
                 PDFSettings.model_validate(pdf.model_dump() | ends)
             except ValidationError as error:
                 raise ValueError(f"the instrument can't vary so: {first_mistake(error)}") from None
+        low, high = variation.rmax or (pdf.rmax, pdf.rmax)
+        if not pdf.rmin < low <= high <= pdf.rmax:
+            raise ValueError(
+                f"rmax can't vary in [{low:g}, {high:g}]: it must be above rmin = {pdf.rmin:g} "
+                f"and not above the store's rmax = {pdf.rmax:g} A"
+            )
+        self._r = torch.from_numpy(pdf.parameters.r[pdf.stored]).to(self._device)
         ids = [host.id for host in hosts]
         n_groups = _INSTRUMENTS if variation.instrument else 1
         self._group = np.array([_word(id_) % n_groups for id_ in ids], dtype=np.int64)
@@ -194,9 +246,9 @@ class FreshDraws:
             chosen = torch.from_numpy(rows)
             g, drawn = prepared.stream.sample(places, label[rows], seeds[chosen])
             whole = prepared.pristine[torch.from_numpy(places).to(device)]
-            spoiled = self._spoiled(g, whole, seeds[chosen].to(device))
+            spoiled = self._spoiled(whole, g, seeds[chosen].to(device))
             chosen = chosen.to(device)
-            pristine[chosen], defective[chosen] = whole, spoiled
+            pristine[chosen], defective[chosen] = spoiled
             concentration[chosen] = drawn.concentration
             atomic_number[chosen] = drawn.atomic_number
         return FreshPDFs(pristine, defective, concentration, atomic_number)
@@ -204,7 +256,7 @@ class FreshDraws:
     def variant(
         self, host: int, label: int, number: int, epoch: int
     ) -> tuple[HostSupercell, Variant, PDFSettings]:
-        """What is behind a row, but for its scale and noise."""
+        """What is behind a row, but for its rmax and the errors of its trace."""
         ((prepared, _),) = self._prepared(np.array([host]), epoch)
         seeds = self._row_seeds(np.array([host]), np.array([label]), np.array([number]), epoch)
         draws, place = prepared.stream.draws, prepared.place[host]
@@ -220,21 +272,29 @@ class FreshDraws:
             seeds = random_words(seeds, torch.from_numpy(one))
         return seeds
 
-    def _spoiled(self, g: Tensor, pristine: Tensor, seeds: Tensor) -> Tensor:
-        """G(r) (b, R) with the rows' errors of scale and noise."""
+    def _spoiled(self, pristine: Tensor, g: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Pristine and defective G(r) (b, R) with the rows' errors of scale, noise and length."""
 
         def drawn(counter: int) -> Tensor:
             return uniform(seeds, torch.full_like(seeds, counter))[:, None]
 
         # Words of the words, since the seeds' own are used up by the defects.
         seeds = random_words(seeds, torch.full_like(seeds, _NOISE))
-        if self._variation.scale:
-            g = g * (1 + self._variation.scale * (2 * drawn(_SCALE) - 1)).float()
-        if self._variation.noise:
+        ranges = self._variation.ranges
+        if "scale" in ranges:
+            g = g * (1 + _between(ranges["scale"], 2 * drawn(_SCALE) - 1)).float()
+        if "distortion" in ranges:
+            amount = _between(ranges["distortion"], 2 * drawn(_DISTORTION) - 1).float()
+            g = g + amount * _smooth_error(g, random_words(seeds, torch.full_like(seeds, _KERNEL)))
+        if "noise" in ranges:
+            low, high = ranges["noise"]
             largest = pristine.abs().amax(dim=1, keepdim=True)
-            deviation = self._variation.noise * drawn(_DEVIATION).float() * largest
+            deviation = (low + (high - low) * drawn(_DEVIATION).float()) * largest
             g = g + deviation * normal(seeds, g.shape[1])
-        return g
+        if "rmax" in ranges:
+            inside = self._r <= _between(ranges["rmax"], 2 * drawn(_END) - 1)
+            pristine, g = pristine * inside, g * inside
+        return pristine, g
 
     def _prepared(self, host: np.ndarray, epoch: int) -> Iterator[tuple[_Prepared, np.ndarray]]:
         """The rows (b,) of the hosts that are prepared together, and these, part by part."""
@@ -283,10 +343,11 @@ class FreshDraws:
 
     def _varied_host(self, host: Host, generation: int) -> Host:
         rng = np.random.default_rng(_word(f"{self._seed}/{host.id}/{generation}"))
-        along_a, along_c = 1 + self._variation.strain * rng.uniform(-1, 1, 2)
+        strains = rng.uniform(-1, 1, 2)
+        along_a, along_c = 1 + _between(self._variation.ranges.get("strain", (0, 0)), strains)
         # A cubic cell stays cubic.
         c = host.c * (along_a if host.space_group in (225, 229) else along_c)
-        factor = (1 + self._variation.uiso) ** rng.uniform(-1, 1)
+        factor = _uiso_factor(self._variation.uiso, rng.uniform(-1, 1))
         return host.model_copy(
             update={"a": float(host.a * along_a), "c": float(c), "uiso": float(host.uiso * factor)}
         )
@@ -297,6 +358,36 @@ class FreshDraws:
         return self._pdf.model_copy(
             update={name: float(rng.uniform(*range_)) for name, range_ in ranges.items()}
         )
+
+
+def _between(range_: Range, place: Any) -> Any:
+    """What lies in a range at places from -1 to 1, exactly its middle at 0."""
+    low, high = range_
+    return (low + high) / 2 + (high - low) / 2 * place
+
+
+def _smooth_error(g: Tensor, seeds: Tensor) -> Tensor:
+    """What a random smooth factor of S(Q) - 1, of variance 1, makes of traces (b, R).
+
+    A sum of cosines of Q, each of which mixes points of G(r) with those some steps before and
+    after.
+    """
+    amplitudes = normal(seeds, _KERNEL_POINTS) / _KERNEL_POINTS**0.5
+    padded = torch.nn.functional.pad(g, (_KERNEL_POINTS, _KERNEL_POINTS))
+    error = torch.zeros_like(g)
+    for step in range(1, _KERNEL_POINTS + 1):
+        before, after = _KERNEL_POINTS - step, _KERNEL_POINTS + step
+        around = padded[:, before : before + g.shape[1]] + padded[:, after : after + g.shape[1]]
+        error += amplitudes[:, step - 1 : step] * around / 2**0.5
+    return error
+
+
+def _uiso_factor(uiso: float | Range, place: float) -> float:
+    """As `_between`, along a logarithmic scale."""
+    if isinstance(uiso, float):
+        return (1 + uiso) ** place
+    low, high = uiso
+    return math.sqrt(low * high) * math.sqrt(high / low) ** place
 
 
 def _word(text: str) -> int:

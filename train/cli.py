@@ -34,6 +34,7 @@ for command in (
     train.commands.evaluate,
     train.commands.predict,
     train.commands.baselines,
+    train.commands.robustness,
     train.commands.report,
     train.commands.export_model,
 ):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 class RecipeName(StrEnum):
     default = "default"
+    measured = "measured"
     reference = "reference"
 
 
@@ -128,6 +129,32 @@ def baselines(
         typer.echo(json_module.dumps(found))
     else:
         _print_baselines(found)
+
+
+def robustness(
+    run: Annotated[Path, typer.Argument(help="Run directory of `defectpdf train`.")],
+    store: Annotated[Path, typer.Argument(help="The store that the run was trained on.")],
+    part: Annotated[Part, typer.Option(help="Part of the run's split.")] = Part.test,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FIGURE.svg", help="Figure to write, .svg or .png.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score a run's model on fresh defects of other noise, scale, range of r, instrument and host.
+
+    One quantity at a time takes fixed values, all else is as in the store.
+    """
+    from train.robustness import measure_robustness, write_figure
+
+    if out:
+        _require_figure_path(out)
+    found = measure_robustness(run, store, part.value)
+    if out:
+        write_figure(found, out)
+    if json:
+        typer.echo(json_module.dumps(found))
+    else:
+        _print_robustness(found)
 
 
 def report(
@@ -245,6 +272,36 @@ def _print_baselines(found: dict) -> None:
         rates = of["accuracy"], of["top2"], of["calibration"]["ece"]
         table.add_row(name, *(f"{x:.4f}" for x in rates), str(of["n"]), f"{of['seconds']:.1f}")
     Console(highlight=False).print(table)
+
+
+def _require_figure_path(out: Path) -> None:
+    """ValueError, before minutes of work, if a figure can't be written there."""
+    if out.suffix not in (".svg", ".png"):
+        raise ValueError(f"{out}: give the figure a name that ends in .svg or .png")
+    if not out.parent.is_dir():
+        raise ValueError(f"{out}: there is no folder {out.parent}; make it first")
+
+
+def _print_robustness(found: dict) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("quantity", title=f"{found['part']} part, fresh defects", box=SIMPLE)
+    for heading in ("value", "accuracy", "top-2", "calibration error"):
+        table.add_column(heading, justify="right")
+    table.add_column("trained on")
+    for name, quantity in found["quantities"].items():
+        low, high = quantity["trained"]
+        for row, scores in enumerate(quantity["scores"]):
+            value = scores["value"]
+            rates = (f"{scores[key]:.4f}" for key in ("accuracy", "top2", "ece"))
+            is_trained = "yes" if low <= value <= high else ""
+            table.add_row("" if row else name, f"{value:.4g}", *rates, is_trained)
+        table.add_section()
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"{found['run']}, {found['n']} PDFs for each value")
 
 
 def _print_scores(scores: dict, title: str) -> None:

@@ -177,3 +177,37 @@ def histogram_figure(values: dict[str, np.ndarray], bins: Any, label: str, title
     axes.set(xlabel=label, ylabel="PDFs", title=title)
     axes.legend(fontsize="small", loc="lower center", ncols=2)
     return figure
+
+
+_ROBUSTNESS_AXES = {
+    "noise": (100, "noise (% of the largest |G|)"),
+    "scale": (100, "scale error (%)"),
+    "rmax": (1, "rmax (Å)"),
+    "qmax": (1, "qmax (Å$^{-1}$)"),
+    "qdamp": (1, "qdamp (Å$^{-1}$)"),
+    "qbroad": (1, "qbroad (Å$^{-1}$)"),
+    "uiso": (1, "Uiso / the host's"),
+    "strain": (100, "strain (%)"),
+}
+"""Factor and label of the quantities of `train.robustness`."""
+
+
+def robustness_figure(quantities: dict[str, dict[str, Any]]) -> Figure:
+    """A panel for each quantity of `train.robustness.measure_robustness`."""
+    figure = Figure(figsize=(10, 5.2), layout="constrained")
+    panels = figure.subplots(2, -(-len(quantities) // 2), sharey=True, squeeze=False)
+    lines = (("accuracy", "accuracy"), ("top2", "top-2"), ("ece", "calibration error"))
+    for axes, (name, found) in zip(panels.flat, quantities.items(), strict=False):
+        factor, label = _ROBUSTNESS_AXES[name]
+        low, high = (factor * end for end in found["trained"])
+        axes.axvspan(low, high, color=COLOURS[5], alpha=0.25, label="trained on")
+        axes.axvline(factor * found["store"], color=INK, lw=0.6, ls=":", label="the store's")
+        value = [factor * scores["value"] for scores in found["scores"]]
+        for key, shown in lines:
+            percent = [100 * scores[key] for scores in found["scores"]]
+            axes.plot(value, percent, marker="o", ms=3, lw=1, label=shown)
+        axes.set(xlabel=label, ylim=(-3, 103))
+    for axes in panels[:, 0]:
+        axes.set_ylabel("%")
+    figure.legend(*panels.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
+    return figure

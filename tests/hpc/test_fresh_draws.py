@@ -29,6 +29,7 @@ EVERYTHING = Variation(
     qmax=(18, 24),
     qdamp=(0.01, 0.05),
     qbroad=(0, 0.02),
+    rmax=(5, 8),
     scale=0.1,
     noise=0.02,
     epochs=2,
@@ -98,7 +99,7 @@ def test_without_variation_pristine_traces_are_the_stored_ones(oracle):
 
 def test_traces_are_of_the_atoms_in_their_cell_and_instrument():
     """The atoms of each row's variant, by the engine that takes atoms anywhere."""
-    variation = EVERYTHING.model_copy(update={"scale": 0.0, "noise": 0.0})
+    variation = EVERYTHING.model_copy(update={"scale": 0.0, "noise": 0.0, "rmax": None})
     draws = fresh(variation)
     rows = np.arange(0, len(HOST), 3)
     drawn = draws.sample(HOST[rows], LABEL[rows], NUMBER[rows], 4)
@@ -125,7 +126,7 @@ def test_traces_are_of_the_atoms_in_their_cell_and_instrument():
 
 
 def test_cells_and_instruments_stay_for_some_epochs():
-    draws = fresh(EVERYTHING)
+    draws = fresh(EVERYTHING.model_copy(update={"rmax": None}))
     pristine = [draws.sample(HOST, LABEL, NUMBER, epoch).pristine for epoch in range(4)]
     same = [(one == next_).all(dim=1).numpy() for one, next_ in pairwise(pristine)]
     np.testing.assert_array_equal(same[0], ~same[1])
@@ -154,6 +155,65 @@ def test_scale_and_noise_are_as_large_as_asked_for():
     assert abs((white[:, 1:] * white[:, :-1]).mean()) < 0.03
 
 
+def test_a_range_is_what_its_number_stands_for():
+    number, range_ = (
+        fresh(Variation(**values)).sample(HOST, LABEL, NUMBER, 0)
+        for values in (
+            {"strain": 0.02, "uiso": 0.5, "scale": 0.1, "noise": 0.02},
+            {
+                "strain": (-0.02, 0.02),
+                "uiso": (2 / 3, 1.5),
+                "scale": (-0.1, 0.1),
+                "noise": (0, 0.02),
+            },
+        )
+    )
+    assert away(number, range_).max() < 1e-6
+    assert torch.equal(number.concentration, range_.concentration)
+
+
+def test_equal_ends_of_a_range_give_the_value_to_all_rows():
+    host, number = np.zeros(40, dtype=int), np.arange(40)
+    label = number % 4 + 1
+    clean = fresh(Variation()).sample(host, label, number, 0)
+    scaled = fresh(Variation(scale=(-0.05, -0.05))).sample(host, label, number, 0)
+    assert torch.equal(scaled.defective, clean.defective * 0.95)
+    noisy = fresh(Variation(noise=(0.02, 0.02))).sample(host, label, number, 0)
+    noise = (noisy.defective - clean.defective) / clean.pristine.abs().max()
+    assert kstest(noise.flatten(), "norm", (0, 0.02)).pvalue > 1e-3
+    own = hosts()[0]
+    supercell, *_ = fresh(Variation(strain=(0.01, 0.01), uiso=(0.7, 0.7))).variant(0, 1, 0, 0)
+    assert supercell.host.a == own.a * 1.01
+    assert supercell.host.uiso == own.uiso * 0.7
+
+
+def test_traces_end_where_their_measurement_does():
+    host, number = np.zeros(400, dtype=int), np.arange(400)
+    label = number % 4 + 1
+    whole, cut = (
+        fresh(Variation(noise=0.02, rmax=rmax)).sample(host, label, number, 0)
+        for rmax in (None, (4, 7))
+    )
+    r = SHORT.parameters.r[SHORT.stored]
+    inside = cut.pristine != 0
+    assert torch.equal(inside, cut.defective != 0)
+    for of_whole, of_cut in ((whole.pristine, cut.pristine), (whole.defective, cut.defective)):
+        assert torch.equal(of_cut, of_whole * inside)
+    ends = r[inside.sum(dim=1) - 1]
+    assert (inside.diff(dim=1).sum(dim=1) == 1).all()
+    assert kstest(ends, "uniform", (4, 3)).pvalue > 1e-3
+    single = fresh(Variation(noise=0.02, rmax=(4, 7))).sample(host[7:8], label[7:8], number[7:8], 0)
+    assert_same(single, cut, np.array([7]))
+
+
+def test_a_measurement_to_the_end_of_the_grid_changes_nothing():
+    plain, ended = (
+        fresh(Variation(noise=0.02, scale=0.1, rmax=rmax)).sample(HOST, LABEL, NUMBER, 0)
+        for rmax in (None, (8, 8))
+    )
+    assert_same(ended, plain, np.arange(len(HOST)))
+
+
 def test_few_hosts_are_kept_where_there_are_many(monkeypatch):
     expected = fresh(EVERYTHING).sample(HOST, LABEL, NUMBER, 0)
     monkeypatch.setattr("hpc.fresh_draws._TOGETHER", 2)
@@ -178,8 +238,11 @@ def test_what_cannot_be_drawn_is_refused():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"strain": 0.2}, "strain"),
-        ({"noise": -0.1}, "noise"),
+        ({"strain": 0.3}, r"strain = \[-0.3, 0.3\]: need -0.2 <= low <= high <= 0.2"),
+        ({"noise": -0.1}, r"noise = -0.1: give a positive number, or \[low, high\]"),
+        ({"noise": (-0.1, 0.1)}, r"noise = \[-0.1, 0.1\]: need 0 <= low <= high "),
+        ({"uiso": -1.0}, "uiso = -1"),
+        ({"uiso": (0.0, 1.0)}, "uiso"),
         ({"scale": 1.0}, "scale"),
         ({"epochs": 0}, "epochs"),
         ({"qmin": (0, 1)}, "qmin"),
@@ -197,6 +260,9 @@ def test_instruments_that_the_grid_does_not_allow_are_refused():
         fresh(Variation(qmax=(0.5, 20)))
     with pytest.raises(ValueError, match=r"can't vary so: .*too coarse for qmax = 400"):
         fresh(Variation(qmax=(20, 400)))
+    for rmax in ((1.5, 8), (4, 8.1)):
+        with pytest.raises(ValueError, match=r"rmax can't vary in .*: it must be above rmin = 1.5"):
+            fresh(Variation(rmax=rmax))
 
 
 def test_a_store_without_its_hosts_is_refused(oracle, tmp_path):

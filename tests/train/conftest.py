@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from runs import Bench
 
 KINDS = ("pristine", "vacancy", "self_interstitial", "substitution", "interstitial")
 IMPURITY = {"substitution": 79, "interstitial": 79}
@@ -88,3 +89,11 @@ def make_store() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def store_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_store(tmp_path_factory.mktemp("store") / "toy.zarr")
+
+
+@pytest.fixture(scope="session")
+def real_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the hosts and settings from which its rows can be drawn anew."""
+    bench = Bench(tmp_path_factory.mktemp("real"))
+    assert bench.generate().returncode == 0
+    return bench.store

@@ -13,7 +13,8 @@ import pytest
 from pdfcalc import PDFParameters, calculate_pdf
 
 COMMANDS = (
-    "library generate status verify export pdf train evaluate baselines report export-model".split()  # noqa: SIM905
+    *("library", "generate", "status", "verify", "export", "pdf"),
+    *("train", "evaluate", "baselines", "robustness", "report", "export-model"),
 )
 CIF = """data_copper
 _cell_length_a 3.615

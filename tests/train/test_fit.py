@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import Bench
 
 from train.distributed import World
 from train.loop import fit
@@ -200,14 +199,6 @@ def test_windows_of_hosts_learn_as_well(store_path, tmp_path, monkeypatch):
     metrics = run_fit(store_path, tmp_path / "run")
     assert read_config(tmp_path / "run").window == 10
     assert metrics["test"]["accuracy"] > 0.95
-
-
-@pytest.fixture(scope="module")
-def real_store(tmp_path_factory) -> Path:
-    """A store with the hosts and settings from which its rows can be drawn anew."""
-    bench = Bench(tmp_path_factory.mktemp("real"))
-    assert bench.generate().returncode == 0
-    return bench.store
 
 
 def fit_real(store: Path, run: Path, draws: str, **changes) -> None:

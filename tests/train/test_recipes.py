@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from train.recipes import make_recipe, parse_setting
+from train.recipes import Recipe, make_recipe, parse_setting
 
 
 def test_choices_change_a_recipe():
@@ -12,6 +12,9 @@ def test_choices_change_a_recipe():
     assert (recipe.scaling, recipe.epochs, recipe.model) == ("trace", 3, "reciprocal")
     streaming = {"draws": "streaming", "variation.strain": 0.1}
     assert make_recipe("default", streaming).variation.strain == 0.1
+    as_range = make_recipe("default", streaming | {"variation.noise": [0.02, 0.02]})
+    assert as_range.variation.noise == (0.02, 0.02)
+    assert Recipe.model_validate_json(as_range.model_dump_json()) == as_range
     with pytest.raises(ValueError, match="'best' is not one of reference, default"):
         make_recipe("best")
 
