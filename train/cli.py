@@ -35,6 +35,7 @@ for command in (
     train.commands.predict,
     train.commands.baselines,
     train.commands.robustness,
+    train.commands.explain,
     train.commands.report,
     train.commands.export_model,
 ):

@@ -6,12 +6,9 @@ import json as json_module
 import signal
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from train.prediction import Prediction
 
 
 class RecipeName(StrEnum):
@@ -34,6 +31,11 @@ class Part(StrEnum):
     train = "train"
     val = "val"
     test = "test"
+
+
+class Along(StrEnum):
+    r = "r"
+    q = "q"
 
 
 SplitOption = Annotated[
@@ -111,7 +113,9 @@ def evaluate(
     if json:
         typer.echo(json_module.dumps(scores))
     else:
-        _print_scores(scores, f"{run}, {split.value} part")
+        from train.terminal import print_scores
+
+        print_scores(scores, f"{run}, {split.value} part")
 
 
 def baselines(
@@ -128,7 +132,9 @@ def baselines(
     if json:
         typer.echo(json_module.dumps(found))
     else:
-        _print_baselines(found)
+        from train.terminal import print_baselines
+
+        print_baselines(found)
 
 
 def robustness(
@@ -154,7 +160,9 @@ def robustness(
     if json:
         typer.echo(json_module.dumps(found))
     else:
-        _print_robustness(found)
+        from train.terminal import print_robustness
+
+        print_robustness(found)
 
 
 def report(
@@ -169,6 +177,32 @@ def report(
 
     write_report(source, output, store)
     typer.echo(f"wrote {output}")
+
+
+def explain(
+    run: Annotated[Path, typer.Argument(help="Run directory of `defectpdf train`.")],
+    store: Annotated[Path, typer.Argument(help="The store that the run was trained on.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Figure: .svg or .png.")],
+    part: Annotated[Part, typer.Option(help="Part of the run's split.")] = Part.test,
+    along: Annotated[
+        Along, typer.Option(help="Divide what the network sees over r, or over Q.")
+    ] = Along.r,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a run's network looks at: integrated gradients by class, and ablations."""
+    from train.explanation import explain as explain_part
+    from train.explanation_figure import check_format, write_figure
+
+    check_format(output)
+    explanation = explain_part(run, store, part.value, along.value)
+    write_figure(explanation, output)
+    summary = explanation.summary()
+    if json:
+        typer.echo(json_module.dumps(summary))
+    else:
+        from train.terminal import print_explanation
+
+        print_explanation(summary, f"{run}, {part.value} part")
 
 
 def export_model(
@@ -230,7 +264,9 @@ def predict(
         if json:
             typer.echo(json_module.dumps(found.record()))
         else:
-            _print_prediction(found)
+            from train.terminal import print_prediction
+
+            print_prediction(found)
         if out:
             from train.prediction_figure import write_figure
 
@@ -239,98 +275,9 @@ def predict(
         raise typer.Exit(2)
 
 
-def _print_prediction(found: Prediction) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=True)
-    values = ", ".join(f"{name} {value:.4g}" for name, value in found.refinement.values.items())
-    console.print(f"{found.file}: host refined to Rw {found.refinement.rw:.3f} ({values})")
-    for reason in found.refusals:
-        console.print(f"  refused: {reason}", markup=False)
-    ranked = sorted(found.probabilities.items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{name} {100 * p:.1f} %" for name, p in ranked)
-    console.print(f"  {'if it were in scope: ' if found.refusals else ''}{shown}", markup=False)
-    if found.fraction:
-        value, deviation = (100 * x for x in found.fraction)
-        console.print(f"  defects per 100 host atoms: {value:.2f} +- {deviation:.2f}")
-    if found.elements:
-        console.print(f"  impurity by atomic number: {', '.join(found.elements[:8])}")
-    for note in found.notes:
-        console.print(f"  note: {note}", markup=False)
-
-
-def _print_baselines(found: dict) -> None:
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Column, Table
-
-    title = f"{found['split']} split, {found['scaling']} scaling, seed {found['seed']}, test part"
-    table = Table(Column("method", no_wrap=True), title=title, box=SIMPLE)
-    for heading in ("accuracy", "top-2", "calibration error", "PDFs", "seconds"):
-        table.add_column(heading, justify="right")
-    for name, of in found["methods"].items():
-        rates = of["accuracy"], of["top2"], of["calibration"]["ece"]
-        table.add_row(name, *(f"{x:.4f}" for x in rates), str(of["n"]), f"{of['seconds']:.1f}")
-    Console(highlight=False).print(table)
-
-
 def _require_figure_path(out: Path) -> None:
     """ValueError, before minutes of work, if a figure can't be written there."""
     if out.suffix not in (".svg", ".png"):
         raise ValueError(f"{out}: give the figure a name that ends in .svg or .png")
     if not out.parent.is_dir():
         raise ValueError(f"{out}: there is no folder {out.parent}; make it first")
-
-
-def _print_robustness(found: dict) -> None:
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("quantity", title=f"{found['part']} part, fresh defects", box=SIMPLE)
-    for heading in ("value", "accuracy", "top-2", "calibration error"):
-        table.add_column(heading, justify="right")
-    table.add_column("trained on")
-    for name, quantity in found["quantities"].items():
-        low, high = quantity["trained"]
-        for row, scores in enumerate(quantity["scores"]):
-            value = scores["value"]
-            rates = (f"{scores[key]:.4f}" for key in ("accuracy", "top2", "ece"))
-            is_trained = "yes" if low <= value <= high else ""
-            table.add_row("" if row else name, f"{value:.4g}", *rates, is_trained)
-        table.add_section()
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(f"{found['run']}, {found['n']} PDFs for each value")
-
-
-def _print_scores(scores: dict, title: str) -> None:
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    names = list(scores["per_class"])
-    rates = Table("class", title=title, box=SIMPLE)
-    confusion = Table("true class", title="predicted as", box=SIMPLE)
-    for heading in ("precision", "recall", "F1", "PDFs"):
-        rates.add_column(heading, justify="right")
-    for name in names:
-        confusion.add_column(name.replace("_", " "), justify="right")
-    for name, counts in zip(names, scores["confusion"], strict=True):
-        of = scores["per_class"][name]
-        of_class = [f"{of[key]:.3f}" for key in ("precision", "recall", "f1")]
-        rates.add_row(name, *of_class, str(of["n"]))
-        confusion.add_row(name, *map(str, counts))
-    console = Console(highlight=False)
-    console.print(rates, confusion)
-    console.print(
-        f"accuracy {scores['accuracy']:.4f}  top-2 {scores['top2']:.4f}  PDFs {scores['n']}  "
-        f"expected calibration error {scores['calibration']['ece']:.4f}"
-    )
-    if leakage := scores.get("leakage"):
-        nearest = leakage["nearest_training_host"]
-        console.print(
-            f"hosts {leakage['hosts']}, also in training {leakage['hosts_in_training']}; distance "
-            f"of pristine G(r) to the nearest training host: least {nearest['0 %']:.1%}, "
-            f"median {nearest['50 %']:.1%}"
-        )

@@ -14,7 +14,8 @@ from pdfcalc import PDFParameters, calculate_pdf
 
 COMMANDS = (
     *("library", "generate", "status", "verify", "export", "pdf"),
-    *("train", "evaluate", "baselines", "robustness", "report", "export-model"),
+    *("train", "evaluate", "predict", "baselines", "robustness", "explain", "report"),
+    "export-model",
 )
 CIF = """data_copper
 _cell_length_a 3.615
@@ -156,6 +157,8 @@ def test_the_embedded_library():
         (["train", "missing.zarr", "--out", "run", "--set", "epoch=9"], "did you mean epochs?"),
         (["evaluate", "missing", "missing.zarr"], "missing"),
         (["baselines", "missing.zarr"], "missing.zarr is not a store"),
+        (["explain", "missing", "missing.zarr", "-o", "a.png"], "missing.zarr is not a store"),
+        (["explain", "missing", "missing.zarr", "-o", "a.jpg"], "must end in .svg or .png"),
         (["report", "missing", "-o", "report.html"], "missing"),
         (["export-model", "missing", "--out", "model"], "missing is not a run directory"),
     ],

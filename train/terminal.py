@@ -1,0 +1,113 @@
+"""What the commands print for a reader: tables and lines on a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Column, Table
+
+if TYPE_CHECKING:
+    from train.prediction import Prediction
+
+
+def print_prediction(found: Prediction) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    values = ", ".join(f"{name} {value:.4g}" for name, value in found.refinement.values.items())
+    console.print(f"{found.file}: host refined to Rw {found.refinement.rw:.3f} ({values})")
+    for reason in found.refusals:
+        console.print(f"  refused: {reason}", markup=False)
+    ranked = sorted(found.probabilities.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{name} {100 * p:.1f} %" for name, p in ranked)
+    console.print(f"  {'if it were in scope: ' if found.refusals else ''}{shown}", markup=False)
+    if found.fraction:
+        value, deviation = (100 * x for x in found.fraction)
+        console.print(f"  defects per 100 host atoms: {value:.2f} +- {deviation:.2f}")
+    if found.elements:
+        console.print(f"  impurity by atomic number: {', '.join(found.elements[:8])}")
+    for note in found.notes:
+        console.print(f"  note: {note}", markup=False)
+
+
+def print_explanation(summary: dict, title: str) -> None:
+    per_class, console = summary["per_class"], Console(highlight=False)
+    head = Column("region", no_wrap=True)
+    table = Table(head, title=f"{title}: % of points | change | attribution", box=SIMPLE)
+    for name in per_class:
+        table.add_column(name.replace("_", " "), justify="right")
+    for region in next(iter(per_class.values()))["regions"]:
+        cells = (of["regions"][region].values() for of in per_class.values())
+        table.add_row(region, *(" | ".join(f"{100 * x:.0f}" for x in cell) for cell in cells))
+    for key, heading in (("gain", "sum (nats)"), ("absolute", "absolute sum")):
+        table.add_row(heading, *(f"{of[key]:.1f}" for of in per_class.values()))
+    console.print(table)
+    for how, parts in summary["accuracy"].items():
+        table = Table(head, title=f"accuracy (%) with the change {how}", box=SIMPLE)
+        for name in per_class:
+            table.add_column(name.replace("_", " "), justify="right")
+        for part, of in parts.items():
+            table.add_row(part, *(f"{100 * x:.1f}" for x in of.values()))
+        console.print(table)
+    error = summary["completeness"]
+    console.print(
+        f"PDFs {summary['n']}; sums over {summary['along']} miss the log-odds by "
+        f"{error['mean_error']:.2f} of {error['mean_gain']:.1f} nats on average"
+    )
+
+
+def print_baselines(found: dict) -> None:
+    title = f"{found['split']} split, {found['scaling']} scaling, seed {found['seed']}, test part"
+    table = Table(Column("method", no_wrap=True), title=title, box=SIMPLE)
+    for heading in ("accuracy", "top-2", "calibration error", "PDFs", "seconds"):
+        table.add_column(heading, justify="right")
+    for name, of in found["methods"].items():
+        rates = of["accuracy"], of["top2"], of["calibration"]["ece"]
+        table.add_row(name, *(f"{x:.4f}" for x in rates), str(of["n"]), f"{of['seconds']:.1f}")
+    Console(highlight=False).print(table)
+
+
+def print_robustness(found: dict) -> None:
+    table = Table("quantity", title=f"{found['part']} part, fresh defects", box=SIMPLE)
+    for heading in ("value", "accuracy", "top-2", "calibration error"):
+        table.add_column(heading, justify="right")
+    table.add_column("trained on")
+    for name, quantity in found["quantities"].items():
+        low, high = quantity["trained"]
+        for row, scores in enumerate(quantity["scores"]):
+            value = scores["value"]
+            rates = (f"{scores[key]:.4f}" for key in ("accuracy", "top2", "ece"))
+            is_trained = "yes" if low <= value <= high else ""
+            table.add_row("" if row else name, f"{value:.4g}", *rates, is_trained)
+        table.add_section()
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"{found['run']}, {found['n']} PDFs for each value")
+
+
+def print_scores(scores: dict, title: str) -> None:
+    names = list(scores["per_class"])
+    rates = Table("class", title=title, box=SIMPLE)
+    confusion = Table("true class", title="predicted as", box=SIMPLE)
+    for heading in ("precision", "recall", "F1", "PDFs"):
+        rates.add_column(heading, justify="right")
+    for name in names:
+        confusion.add_column(name.replace("_", " "), justify="right")
+    for name, counts in zip(names, scores["confusion"], strict=True):
+        of = scores["per_class"][name]
+        of_class = [f"{of[key]:.3f}" for key in ("precision", "recall", "f1")]
+        rates.add_row(name, *of_class, str(of["n"]))
+        confusion.add_row(name, *map(str, counts))
+    console = Console(highlight=False)
+    console.print(rates, confusion)
+    console.print(
+        f"accuracy {scores['accuracy']:.4f}  top-2 {scores['top2']:.4f}  PDFs {scores['n']}  "
+        f"expected calibration error {scores['calibration']['ece']:.4f}"
+    )
+    if leakage := scores.get("leakage"):
+        nearest = leakage["nearest_training_host"]
+        console.print(
+            f"hosts {leakage['hosts']}, also in training {leakage['hosts_in_training']}; distance "
+            f"of pristine G(r) to the nearest training host: least {nearest['0 %']:.1%}, "
+            f"median {nearest['50 %']:.1%}"
+        )
