@@ -66,6 +66,7 @@ def export_model(run: Path, folder: Path) -> dict[str, Any]:
             "description": "Tells the kind of point defect in an elemental metal from two pair "
             "distribution functions G(r), of the pristine and of the defective crystal.",
             **_describe_model(model, config),
+            "calibration": calibration.model_dump(),
             "training": _describe_training(config),
             "scores": json.loads((run / METRICS).read_text(encoding="utf-8")),
             "caveats": [*([ROW_WARNING] if config.split == "row" else []), *CAVEATS],
@@ -132,8 +133,14 @@ def _describe_model(model: torch.nn.Module, config: RunConfig) -> dict[str, Any]
             "where": f"{PROGRAM} does it; the network of {MODEL} takes scaled pairs "
             f"(n, 2, {points})",
         },
+        "absorbed": {
+            "names": config.recipe.absorbed,
+            "meaning": "parameters of the host and the instrument whose first-order effect is "
+            "taken off the change first, as of train.inputs.PairInput",
+        },
         "output": f"{PROGRAM}: probabilities (n, {classes}) in the order of classes; the first "
-        f"{classes} outputs of the network of {MODEL} are their logits",
+        f"{classes} outputs of the network of {MODEL} are their logits, to be divided by the "
+        "calibration's temperature",
         "classes": config.classes,
     }
 

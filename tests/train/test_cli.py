@@ -157,7 +157,7 @@ def test_the_embedded_library():
         (["train", "missing.zarr", "--out", "run", "--set", "epoch=9"], "did you mean epochs?"),
         (["evaluate", "missing", "missing.zarr"], "missing"),
         (["baselines", "missing.zarr"], "missing.zarr is not a store"),
-        (["explain", "missing", "missing.zarr", "-o", "a.png"], "missing.zarr is not a store"),
+        (["explain", "missing", "missing.zarr", "-o", "a.png"], "missing is not a run directory"),
         (["explain", "missing", "missing.zarr", "-o", "a.jpg"], "must end in .svg or .png"),
         (["report", "missing", "-o", "report.html"], "missing"),
         (["export-model", "missing", "--out", "model"], "missing is not a run directory"),

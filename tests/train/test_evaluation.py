@@ -59,7 +59,7 @@ def test_evaluate_json_agrees_with_the_run(run, store_path):
     assert result.exit_code == 0, result.output
     scores = json.loads(result.stdout)
     names = {"accuracy", "top2", "n", "per_class", "confusion", "calibration", "leakage"}
-    assert set(scores) == names
+    assert set(scores) == names | {"fraction", "contrast"}
     assert scores == json.loads((run / "metrics.json").read_text())["test"]
     confusion = np.array(scores["confusion"])
     assert confusion.sum() == scores["n"]

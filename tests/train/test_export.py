@@ -14,11 +14,13 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from train.calibration import Calibration
 from train.cli import app
 from train.data import read_store
 from train.distributed import World
 from train.evaluation import class_probabilities
 from train.export import Classifier, export_model
+from train.inputs import PairInput
 from train.loop import fit
 from train.models import build_model
 from train.recipes import make_recipe
@@ -90,7 +92,8 @@ def test_weights_and_card_rebuild_the_model(run, exported, traces):
     model = build_model(r=card["input"]["r"]["values"], **card["architecture"])
     model.load_state_dict(load_file(exported / "model.safetensors"))
     assert card["parameters"] == sum(parameter.numel() for parameter in model.parameters())
-    classifier = Classifier(model, card["scaling"]["name"], len(card["classes"])).eval()
+    inputs, calibration = PairInput(card["scaling"]["name"]), Calibration(**card["calibration"])
+    classifier = Classifier(model, inputs, len(card["classes"]), calibration).eval()
     with torch.no_grad():
         found = classifier(*map(torch.from_numpy, traces))
     np.testing.assert_allclose(found, class_probabilities(run, *traces), atol=1e-5)

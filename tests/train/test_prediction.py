@@ -1,0 +1,116 @@
+"""`defectpdf predict` on computed measurements of known hosts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf, write_gr
+from train.cli import app
+from train.distributed import World
+from train.loop import fit
+from train.recipes import make_recipe
+
+CIF = """data_host
+_cell_length_a {a}
+_cell_length_b {a}
+_cell_length_c {a}
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M '{group}'
+loop_
+_atom_site_label
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_U_iso_or_equiv
+{element} 0 0 0 0.006
+"""
+MEASURED = PDFParameters(
+    rmax=31.0, qmin=0.6, qmax=24.0, qdamp=0.035, qbroad=0.012, delta2=1.5, scale=0.8
+)
+
+
+@pytest.fixture(scope="module")
+def run(real_store, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "measured"
+    recipe = make_recipe("measured", {"epochs": 1, "batch_size": 8})
+    fit(real_store, path, recipe, "host", 0, World(0, 1, torch.device("cpu")))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Copper a little larger than its CIF file says, and what is no measurement of it."""
+    folder = tmp_path_factory.mktemp("measured")
+    (folder / "copper.cif").write_text(CIF.format(a=3.615, group="F m -3 m", element="Cu"))
+    (folder / "silicon.cif").write_text(CIF.format(a=5.431, group="F d -3 m", element="Si"))
+    frac = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+    copper = AtomicStructure(np.eye(3) * 3.63, frac, ["Cu"] * 4, [0.007] * 4)
+    write_gr(folder / "copper.gr", *calculate_pdf(copper, MEASURED), MEASURED)
+    particle = replace(MEASURED, spdiameter=18.0)
+    write_gr(folder / "particle.gr", *calculate_pdf(copper, particle), particle)
+    (folder / "notes.gr").write_text("measured on Monday\n")
+    return folder
+
+
+def predict(run: Path, folder: Path, *arguments: str, structure: str = "copper.cif"):
+    files = [str(folder / name) if name.endswith(".gr") else name for name in arguments]
+    command = ["predict", str(run), "--structure", str(folder / structure), *files]
+    return CliRunner().invoke(app, command)
+
+
+def test_a_measurement_is_refined_and_classified(run, folder):
+    result = predict(run, folder, "copper.gr", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["refinement"]["rw"] < 0.01
+    assert found["refinement"]["values"]["a"] == pytest.approx(3.63, abs=2e-3)
+    assert found["refinement"]["values"]["scale"] == pytest.approx(0.8, rel=0.02)
+    assert found["probabilities"].keys() == {
+        *("vacancy", "self_interstitial", "substitution", "interstitial", "pristine")
+    }
+    assert sum(found["probabilities"].values()) == pytest.approx(1)
+    assert found["fraction"]["deviation"] > 0
+    assert found["strangeness"]["host"] >= 0
+
+
+def test_what_is_fixed_stays_and_is_noted(run, folder):
+    result = predict(run, folder, "copper.gr", "--fix", "scale", "--scale", "0.8", "--json")
+    found = json.loads(result.stdout)
+    assert found["refinement"]["values"]["scale"] == 0.8
+    assert "scale" not in found["refinement"]["uncertainties"]
+    assert any(note.startswith("scale:") for note in found["notes"])
+
+
+def test_a_particle_and_another_structure_are_refused(run, folder):
+    particle = json.loads(predict(run, folder, "particle.gr", "--json").stdout)
+    assert particle["refused"]
+    result = predict(run, folder, "copper.gr", "--json", structure="silicon.cif")
+    found = json.loads(result.stdout)
+    assert found["refused"]
+    assert any("Si is not one of the metals" in reason for reason in found["refusals"])
+
+
+def test_one_bad_file_is_one_line_and_stops_no_other(run, folder):
+    result = predict(run, folder, "notes.gr", "copper.gr", "--json")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "notes.gr" in line
+    assert json.loads(result.stdout)["file"].endswith("copper.gr")
+
+
+def test_the_figure_and_the_text(run, folder, tmp_path):
+    result = predict(run, folder, "copper.gr", "--out", str(tmp_path / "figures"))
+    assert result.exit_code == 0, result.output
+    assert "host refined to Rw 0.0" in result.stdout
+    figure = (tmp_path / "figures" / "copper.svg").read_text()
+    assert figure.startswith("<svg")
+    assert "measured - host" in figure
