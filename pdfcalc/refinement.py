@@ -17,6 +17,8 @@ from pdfcalc.inputs import as_structure
 from pdfcalc.parameters import PDFParameters
 from pdfcalc.structure import AtomicStructure
 
+BEYOND = 8.0
+"""A beyond the last point in which atoms are counted: a measurement has their ripples, too."""
 _EQUAL = 1e-4
 """Part of a length of the cell by which another may differ and be the same by symmetry."""
 _STRAINS = np.linspace(-0.04, 0.04, 9)
@@ -42,7 +44,8 @@ class Refinement:
             and so on, one an element; qdamp, qbroad (1/A); delta2 (A^2).
         uncertainties: standard uncertainties of those that were free. They hold if only noise
             parts data and model; where the model is at fault, they are too small.
-        structure, parameters: with these values; `parameters` has the range of r that was fitted.
+        structure, parameters: with these values; `parameters` has the range of r that was fitted,
+            `g_calculated` also counts the atoms up to BEYOND its end.
         r, g, g_calculated: (n,) all measured points in that range, A and 1/A^2.
         rw: sqrt(sum (g - g_calculated)^2 / sum g^2), the weighted residual of PDFgui with equal
             weights (Farrow et al., J. Phys.: Condens. Matter 19 (2007) 335219,
@@ -199,7 +202,8 @@ class _Model:
         from scipy.interpolate import CubicSpline
 
         structure, parameters = self.at(values)
-        return CubicSpline(*calculate_pdf(structure, replace(parameters, rmin=0.0)))(r)
+        parameters = replace(parameters, rmin=0.0, rmax=parameters.rmax + BEYOND)
+        return CubicSpline(*calculate_pdf(structure, parameters))(r)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from defectgen.host import Host
 from defectgen.settings import IMPURITY_KINDS
 from pdfcalc import AtomicStructure, calculate_pdf
 from pdfcalc.gr_files import GrFile, read_gr
-from pdfcalc.refinement import Refinement, measured_parameters, refine_host
+from pdfcalc.refinement import BEYOND, Refinement, measured_parameters, refine_host
 from train.calibration import read_calibration
 from train.familiarity import REFUSED, Familiarity
 from train.inputs import ABSORBABLE
@@ -215,7 +215,7 @@ class Predictor:
         """The refined host's and the measured G(r) on the run's points, of scale 1."""
         from scipy.interpolate import CubicSpline
 
-        parameters = replace(found.parameters, scale=1.0, rmin=0.0, rmax=self._r[-1] + 0.5)
+        parameters = replace(found.parameters, scale=1.0, rmin=0.0, rmax=self._r[-1] + BEYOND)
         calculated = CubicSpline(*calculate_pdf(found.structure, parameters))(self._r)
         inside = (self._r >= found.r[0] - 1e-9) & (self._r <= found.r[-1] + 1e-9)
         measured = CubicSpline(r, g)(np.clip(self._r, r[0], r[-1])) / found.values["scale"]

@@ -16,6 +16,7 @@ from pdfcalc import (
     measured_parameters,
     refine_host,
 )
+from pdfcalc.refinement import BEYOND
 
 INSTRUMENT = PDFParameters(0, 16, 0.02, 0.8, 24.0, 0.035, 0.015, delta2=2.2, scale=0.63)
 START = PDFParameters(1.5, 16, 0.02, 0.8, 24.0, qdamp=0.03, qbroad=0.01)
@@ -40,7 +41,8 @@ def strained(structure, *strains):
 
 
 def measured(structure, parameters=INSTRUMENT, noise=NOISE):
-    r, g = calculate_pdf(structure, parameters)
+    r, g = calculate_pdf(structure, replace(parameters, rmax=parameters.rmax + BEYOND))
+    r, g = r[r < parameters.rmax], g[r < parameters.rmax]
     return r, g + np.random.default_rng(7).normal(scale=noise, size=len(g))
 
 
@@ -103,7 +105,8 @@ def test_uncertainties_are_those_of_repeated_measurements():
 def test_the_result_gives_its_own_curve():
     r, g = measured(crystal("cubic"))
     found = refine_host(crystal("cubic"), r, g, START)
-    again = calculate_pdf(found.structure, found.parameters)[1]
+    farther = replace(found.parameters, rmax=16 + BEYOND)
+    again = calculate_pdf(found.structure, farther)[1]
     assert found.r[0] >= 1.5
     assert (found.parameters.rmin, found.parameters.rmax) == (1.5, 16)
     np.testing.assert_allclose(again[: len(found.r)], found.g_calculated, atol=1e-9)

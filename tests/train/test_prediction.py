@@ -24,7 +24,7 @@ _cell_length_c {a}
 _cell_angle_alpha 90
 _cell_angle_beta 90
 _cell_angle_gamma 90
-_symmetry_space_group_name_H-M '{group}'
+_symmetry_space_group_name_H-M 'F m -3 m'
 loop_
 _atom_site_label
 _atom_site_fract_x
@@ -41,7 +41,8 @@ MEASURED = PDFParameters(
 @pytest.fixture(scope="module")
 def run(real_store, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "measured"
-    recipe = make_recipe("measured", {"epochs": 1, "batch_size": 8})
+    choices = {"epochs": 1, "batch_size": 8, "variation.rmax": [9, 12]}
+    recipe = make_recipe("measured", choices)
     fit(real_store, path, recipe, "host", 0, World(0, 1, torch.device("cpu")))
     return path
 
@@ -50,8 +51,8 @@ def run(real_store, tmp_path_factory) -> Path:
 def folder(tmp_path_factory) -> Path:
     """Copper a little larger than its CIF file says, and what is no measurement of it."""
     folder = tmp_path_factory.mktemp("measured")
-    (folder / "copper.cif").write_text(CIF.format(a=3.615, group="F m -3 m", element="Cu"))
-    (folder / "silicon.cif").write_text(CIF.format(a=5.431, group="F d -3 m", element="Si"))
+    (folder / "copper.cif").write_text(CIF.format(a=3.615, element="Cu"))
+    (folder / "argon.cif").write_text(CIF.format(a=3.615, element="Ar"))
     frac = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
     copper = AtomicStructure(np.eye(3) * 3.63, frac, ["Cu"] * 4, [0.007] * 4)
     write_gr(folder / "copper.gr", *calculate_pdf(copper, MEASURED), MEASURED)
@@ -90,13 +91,13 @@ def test_what_is_fixed_stays_and_is_noted(run, folder):
     assert any(note.startswith("scale:") for note in found["notes"])
 
 
-def test_a_particle_and_another_structure_are_refused(run, folder):
+def test_a_particle_and_what_is_no_metal_are_refused(run, folder):
     particle = json.loads(predict(run, folder, "particle.gr", "--json").stdout)
     assert particle["refused"]
-    result = predict(run, folder, "copper.gr", "--json", structure="silicon.cif")
+    result = predict(run, folder, "copper.gr", "--json", structure="argon.cif")
     found = json.loads(result.stdout)
     assert found["refused"]
-    assert any("Si is not one of the metals" in reason for reason in found["refusals"])
+    assert any("Ar is not one of the metals" in reason for reason in found["refusals"])
 
 
 def test_one_bad_file_is_one_line_and_stops_no_other(run, folder):
