@@ -19,12 +19,18 @@ from pdfcalc import AtomicStructure, calculate_pdf
 from pdfcalc.gr_files import GrFile, read_gr
 from pdfcalc.refinement import BEYOND, Refinement, measured_parameters, refine_host
 from train.calibration import read_calibration
+from train.data import PRISTINE
 from train.familiarity import REFUSED, Familiarity
 from train.inputs import ABSORBABLE
 from train.models import Outputs
 from train.rundir import load_model
 from train.sources import FRACTION_UNIT
 
+STRONG = 10.0
+"""How much likelier than no defect at all a defect has to be for a claim: strong evidence in the
+terms of Kass and Raftery (J. Am. Stat. Assoc. 90 (1995) 773, DOI 10.1080/01621459.1995.10476572).
+All classes weigh the same in training, so a ratio of probabilities is one of likelihoods."""
+REFUSED_VERDICT = "refused"
 _STRANGE = {
     "host": "the shells of the refined host are unlike those of the run's hosts",
     "change": "what parts the measurement from its host is unlike what defects, noise and "
@@ -91,6 +97,14 @@ class Prediction:
     def most_likely(self) -> str:
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
+    @property
+    def verdict(self) -> str:
+        """The class that is claimed: "pristine" unless a defect is STRONG-ly likelier, or none."""
+        if self.refusals:
+            return REFUSED_VERDICT
+        best = self.probabilities[self.most_likely]
+        return PRISTINE if best < STRONG * self.probabilities.get(PRISTINE, 0) else self.most_likely
+
     def record(self) -> dict[str, Any]:
         """For JSON, without the curves."""
         found = self.refinement
@@ -102,6 +116,7 @@ class Prediction:
         return {
             "file": str(self.file),
             "structure": str(self.structure),
+            "verdict": self.verdict,
             "refused": bool(self.refusals),
             "refusals": list(self.refusals),
             "most_likely": self.most_likely,

@@ -69,8 +69,8 @@ def _plot_classes(axes: Axes, found: Prediction) -> None:
     names = [name.replace("_", "-") for name in found.probabilities]
     axes.barh(names, [100 * p for p in found.probabilities.values()], color=COLOURS[0])
     axes.invert_yaxis()
-    verdict = "refused: out of scope" if found.refusals else found.most_likely.replace("_", "-")
-    axes.set(xlabel="probability (%)", xlim=(0, 100), title=verdict)
+    title = f"verdict: {found.verdict.replace('_', '-')}"
+    axes.set(xlabel="probability (%)", xlim=(0, 100), title=title)
 
 
 def expected_change(config: RunConfig, found: Prediction) -> np.ndarray | None:

@@ -20,7 +20,7 @@ def print_prediction(found: Prediction) -> None:
         console.print(f"  refused: {reason}", markup=False)
     ranked = sorted(found.probabilities.items(), key=lambda item: -item[1])
     shown = ", ".join(f"{name} {100 * p:.1f} %" for name, p in ranked)
-    console.print(f"  {'if it were in scope: ' if found.refusals else ''}{shown}", markup=False)
+    console.print(f"  verdict: {found.verdict}; classes: {shown}", markup=False)
     if found.fraction:
         value, deviation = (100 * x for x in found.fraction)
         console.print(f"  defects per 100 host atoms: {value:.2f} +- {deviation:.2f}")
