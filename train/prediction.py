@@ -257,12 +257,11 @@ class Predictor:
     def _notes(self, found: Refinement, kept: Collection[str]) -> list[str]:
         recipe, instrument = self.config.recipe, self.config.instrument or {}
         notes = [] if found.converged else ["the refinement did not converge"]
-        odd = set(ABSORBABLE) - set(kept) ^ set(recipe.absorbed)
-        if odd:
-            notes.append(
-                f"{', '.join(sorted(odd))}: refined here or in the run's training, but not in "
-                "both; --set absorbed=[...] trains for what is refined"
-            )
+        odd = (set(ABSORBABLE) - set(kept)) ^ set(recipe.absorbed)
+        if not recipe.absorbed:
+            notes.append("the run knows no refined hosts: train one with --recipe measured")
+        elif odd:
+            notes.append(f"{', '.join(sorted(odd))}: refined in training, but not here")
         trained_on = {name: (value, value) for name, value in instrument.items()}
         trained_on |= recipe.variation.instrument
         for name in sorted({"qmax", "qdamp", "qbroad"} & set(trained_on)):

@@ -1,0 +1,27 @@
+"""The strangers that a run should refuse, on a small store and a network of one epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from runs import Bench
+
+from benchmarks.strangers import judge
+from train.distributed import World
+from train.loop import fit
+from train.recipes import make_recipe
+
+
+@pytest.mark.slow
+def test_most_strangers_are_stranger_than_the_test_part(tmp_path):
+    bench = Bench(tmp_path)
+    assert bench.generate().returncode == 0
+    alone = World(0, 1, torch.device("cpu"))
+    fit(bench.store, tmp_path / "run", make_recipe("default", {"epochs": 1}), "host", 0, alone)
+    found = {row["strangers"]: row for row in judge(tmp_path / "run", bench.store, 30)}
+    areas = np.array([row["largest"] for row in found.values()])
+    assert found["none: the test part"]["largest"] == 0.5
+    assert found["noise"]["largest"] > 0.9
+    assert found["compounds"]["n"] >= 7
+    assert ((areas >= 0) & (areas <= 1)).all()
