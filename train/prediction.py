@@ -69,7 +69,8 @@ class Prediction:
             network gives none.
         contrast: ln of the ratio of the impurity's atomic number to the host's, and its standard
             deviation; None where the most likely class has no impurity.
-        elements: metals whose atomic number is within that deviation, nearest first.
+        elements: metals whose atomic number is within that deviation, nearest first; none where
+            the radiation is another than in training.
         strangeness: by view, as of `train.familiarity`.
         refusals: reasons not to trust the classes; empty if there are none.
         notes: in what the run was trained for something else than this measurement.
@@ -201,7 +202,8 @@ class Predictor:
             traces = (torch.from_numpy(g[None]).float() for g in (calculated, scaled))
             pairs = self.config.inputs(*traces)
             columns = self.model(pairs)
-        answer = self._answer(Outputs.of(columns, len(self.config.classes)), structure.host)
+        host = structure.host if self._scatters_alike(found) else None
+        answer = self._answer(Outputs.of(columns, len(self.config.classes)), host)
         far = {name: float(of[0]) for name, of in self.familiarity.strangeness(pairs).items()}
         refusals = [structure.refusal] if structure.refusal else []
         refusals += [_STRANGE[name] for name, distance in far.items() if distance > REFUSED]
@@ -254,6 +256,11 @@ class Predictor:
             "elements": _elements_near(host, contrast),
         }
 
+    def _scatters_alike(self, found: Refinement) -> bool:
+        """Whether atoms scatter as in training, by which impurities have atomic numbers."""
+        trained = (self.config.instrument or {}).get("scattering")
+        return trained in (None, found.parameters.scattering)
+
     def _notes(self, found: Refinement, kept: Collection[str]) -> list[str]:
         recipe, instrument = self.config.recipe, self.config.instrument or {}
         notes = [] if found.converged else ["the refinement did not converge"]
@@ -262,6 +269,10 @@ class Predictor:
             notes.append("the run knows no refined hosts: train one with --recipe measured")
         elif odd:
             notes.append(f"{', '.join(sorted(odd))}: refined in training, but not here")
+        if "scale" in kept and found.values["scale"] == 1:
+            notes.append("scale is taken to be 1: give it if it is not")
+        if not self._scatters_alike(found):
+            notes.append("other radiation than in training: contrast is one of scattering powers")
         trained_on = {name: (value, value) for name, value in instrument.items()}
         trained_on |= recipe.variation.instrument
         for name in sorted({"qmax", "qdamp", "qbroad"} & set(trained_on)):

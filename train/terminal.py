@@ -104,6 +104,11 @@ def print_scores(scores: dict, title: str) -> None:
         f"accuracy {scores['accuracy']:.4f}  top-2 {scores['top2']:.4f}  PDFs {scores['n']}  "
         f"expected calibration error {scores['calibration']['ece']:.4f}"
     )
+    if estimate := scores.get("fraction"):
+        console.print(
+            f"fraction of defects: mean absolute error {100 * estimate['mae']:.2f} % of the host's "
+            f"atoms, {estimate['within_one_deviation']:.1%} within one standard deviation"
+        )
     if leakage := scores.get("leakage"):
         nearest = leakage["nearest_training_host"]
         console.print(

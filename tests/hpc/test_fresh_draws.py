@@ -32,6 +32,7 @@ EVERYTHING = Variation(
     rmax=(5, 8),
     scale=0.1,
     noise=0.02,
+    distortion=0.05,
     epochs=2,
 )
 HOST, LABEL = np.repeat(np.arange(6), 8), np.tile(np.arange(8) % 4 + 1, 6)
@@ -99,7 +100,9 @@ def test_without_variation_pristine_traces_are_the_stored_ones(oracle):
 
 def test_traces_are_of_the_atoms_in_their_cell_and_instrument():
     """The atoms of each row's variant, by the engine that takes atoms anywhere."""
-    variation = EVERYTHING.model_copy(update={"scale": 0.0, "noise": 0.0, "rmax": None})
+    variation = EVERYTHING.model_copy(
+        update={"scale": 0.0, "noise": 0.0, "distortion": 0.0, "rmax": None}
+    )
     draws = fresh(variation)
     rows = np.arange(0, len(HOST), 3)
     drawn = draws.sample(HOST[rows], LABEL[rows], NUMBER[rows], 4)
@@ -153,6 +156,32 @@ def test_scale_and_noise_are_as_large_as_asked_for():
     white = (noise / deviation).double()
     assert kstest(white.flatten()[::7], "norm").pvalue > 1e-3
     assert abs((white[:, 1:] * white[:, :-1]).mean()) < 0.03
+
+
+def test_label_0_is_the_host_itself():
+    drawn = fresh(Variation()).sample(HOST, 0 * LABEL, NUMBER, 0)
+    assert torch.equal(drawn.pristine, drawn.defective)
+    assert not drawn.concentration.any()
+    assert not drawn.atomic_number.any()
+
+
+def test_distortions_are_errors_that_change_slowly_with_q():
+    host, number = np.zeros(300, dtype=int), np.arange(300)
+    clean, distorted = (
+        fresh(Variation(distortion=(x, x))).sample(host, 0 * host, number, 0).defective.double()
+        for x in (0.0, 0.05)
+    )
+    r = SHORT.parameters.r[SHORT.stored]
+    q = np.linspace(4, 20, 60)
+    transform = torch.from_numpy(np.sin(np.outer(q, r)))
+    error = (distorted - clean) @ transform.T
+    ratio = (error.square().mean() / (clean @ transform.T).square().mean()).sqrt()
+    assert 0.035 < ratio < 0.065
+    # Neighbours in Q err alike, others do not.
+    alike = torch.corrcoef(error.T).abs()
+    near, far = (alike.diagonal(offset=step).mean() for step in (1, 20))
+    assert near > 0.5
+    assert far < 0.6 * near
 
 
 def test_a_range_is_what_its_number_stands_for():
@@ -225,8 +254,8 @@ def test_few_hosts_are_kept_where_there_are_many(monkeypatch):
 
 
 def test_what_cannot_be_drawn_is_refused():
-    with pytest.raises(ValueError, match="label 0: the kinds of defect are 1 to 4"):
-        fresh(Variation()).sample(HOST, LABEL - 1, NUMBER, 0)
+    with pytest.raises(ValueError, match="label -1: the kinds of defect are 0 to 4"):
+        fresh(Variation()).sample(HOST, LABEL - 2, NUMBER, 0)
     crowded = SMALL.model_copy(update={"fraction": (0.5, 0.5), "separation": 2.0})
     with pytest.raises(ValueError, match=rf"{hosts()[2].id}: no room for so many interstitials"):
         fresh(Variation(), defects=crowded).sample(np.array([2]), np.array([4]), np.array([0]), 0)

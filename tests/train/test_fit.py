@@ -51,7 +51,9 @@ def finished(store_path, tmp_path_factory) -> Path:
 def test_a_fit_learns_and_leaves_a_complete_run_directory(finished):
     names = {path.name for path in finished.iterdir()}
     assert names == {
+        "calibration.json",
         "config.json",
+        "familiarity.safetensors",
         "split.json",
         "metrics.json",
         "metrics.jsonl",
