@@ -83,7 +83,7 @@ _DEFAULT = Recipe(
     schedule="onecycle",
     weight_decay=0.05,
     gradient_norm=1.0,
-    regression_weight=0.3,
+    regression_weight=1.0,
     stretch=0.08,
     average_decay=0.998,
 )

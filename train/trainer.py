@@ -21,6 +21,9 @@ from train.order import EpochOrder, Window
 from train.recipes import Recipe
 from train.sources import Sources
 
+ERROR_SCALE = 0.05
+"""Of regressions, below which their loss is quadratic: most errors count as they are, and those of
+rows that cannot be known do not outweigh the rest."""
 _ROWS_TO_STANDARDISE = 4096
 """Training rows from which a network takes the standardisation of its inputs."""
 
@@ -197,7 +200,7 @@ class Trainer:
         loss = F.cross_entropy(logits, target, self.class_weight, reduction="sum") / weight_sum
         if not mean.shape[1]:
             return loss, 0.0
-        error = F.smooth_l1_loss(mean, regression, reduction="sum")
+        error = F.smooth_l1_loss(mean, regression, reduction="sum", beta=ERROR_SCALE)
         # ln of a normal density of the errors, as found by means that this does not move.
         variance = (2 * log_deviation).exp()
         error = error + F.gaussian_nll_loss(mean.detach(), regression, variance, reduction="sum")
