@@ -33,6 +33,7 @@ _POOLED = 18  # points that a curve of growth is averaged to
 _FIRST_SHELL = 5.5  # A, below which every metal has one
 _SHELLS = np.linspace(0.7, 3.0, 240)  # r in radii of the first shell
 _BLUR = 0.12  # of the same, more than peaks differ in width by displacements and instruments
+_LEAST = 1e-6  # distance, where validation hosts are training hosts, as in the split by row
 _CHUNK = 512
 
 
@@ -100,7 +101,8 @@ class Reference:
         mean = training.mean(0)
         axes = _axes(name, training - mean)
         bare = cls(mean, axes, _placed(training, mean, axes), np.ones(1))
-        return cls(mean, axes, bare.points, np.quantile(bare.distance(validation), [_ORDINARY]))
+        ordinary = np.quantile(bare.distance(validation), [_ORDINARY])
+        return cls(mean, axes, bare.points, np.maximum(ordinary, _LEAST))
 
     def distance(self, view: np.ndarray) -> np.ndarray:
         """(n,) distances of views (n, k) to the nearest training pair, 1 where most lie below."""

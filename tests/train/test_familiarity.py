@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from train.data import read_store
-from train.familiarity import FAMILIARITY, REFUSED, Familiarity
+from train.familiarity import FAMILIARITY, REFUSED, Familiarity, Reference
 from train.inputs import scale_pairs
 from train.leakage import make_split
 from train.models import build_model
@@ -56,6 +56,14 @@ def test_strangers_are_refused(familiarity, parts, store_path, kind):
     }[kind]
     found = farthest(familiarity, scale_pairs(*other, "shared"))
     assert np.mean(found > REFUSED) > (0.5 if kind == "swapped" else 0.9)
+
+
+def test_known_hosts_are_no_strangers_where_validation_has_the_same_hosts(familiarity, parts):
+    views = familiarity._views
+    host = views.of["host"](parts["train"])
+    reference = Reference.of("host", host, host[::2])
+    assert np.isfinite(reference.distance(host)).all()
+    assert (reference.distance(views.of["host"](parts["test"])) > REFUSED).all()
 
 
 def test_what_is_saved_says_the_same(familiarity, parts, tmp_path):
