@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 PROJECT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 
 
 def quick_tables(name: str, folder: Path, *options: str) -> list[list[dict[str, Any]]]:

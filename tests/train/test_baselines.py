@@ -55,6 +55,7 @@ def test_every_method_has_its_seed_and_probabilities_of_all_classes():
         np.testing.assert_array_equal(again, model.predict_proba(columns), err_msg=name)
 
 
+@pytest.mark.slow
 def test_they_learn_on_the_networks_split_and_are_scored_alike(store_path, quick):
     found = baselines.score_baselines(store_path, "element", "shared", 1)
     store = read_store(store_path)

@@ -158,6 +158,7 @@ def test_a_snapshot_that_carries_code_is_refused(tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.slow
 def test_reference_recipe_runs(store_path, tmp_path):
     recipe = make_recipe("reference", {"epochs": 1})
     metrics = fit(store_path, tmp_path / "run", recipe, "row", 0, ALONE)

@@ -70,6 +70,7 @@ def check_parity(store: Path, folder: Path, processes: int, options: list[str]) 
             assert several[name] == pytest.approx(one[name], rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_follow_the_curve_of_one(store_path, tmp_path):
     check_parity(store_path, tmp_path, 2, ["--set", "epochs=2"])
 
