@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 HIDDEN = 256  # features that the outputs are linear in
+LOG_DEVIATION, LOG_RANGE = -3.0, 5.0
+"""Middle and half width of the range of ln of deviations, so that a step can't make them absurd."""
 
 
 class ResidualBlock(nn.Module):
@@ -58,4 +60,8 @@ class OutputLayers(nn.Module):
         """(B, classes + 2 regressions) of (B, inputs)."""
         hidden = self.hidden(x)
         # How wrong the values are is read off the features; it shall not shape them.
-        return torch.cat([self.last(hidden), self.log_deviation(hidden.detach())], dim=1)
+        log_deviation = self.log_deviation(hidden.detach())
+        bounded = LOG_DEVIATION + LOG_RANGE * torch.tanh(
+            (log_deviation - LOG_DEVIATION) / LOG_RANGE
+        )
+        return torch.cat([self.last(hidden), bounded], dim=1)
