@@ -150,13 +150,14 @@ def robustness(
 
     One quantity at a time takes fixed values, all else is as in the store.
     """
-    from train.robustness import measure_robustness, write_figure
+    from train.figures import require_figure_path, robustness_figure, write_figure
+    from train.robustness import measure_robustness
 
     if out:
-        _require_figure_path(out)
+        require_figure_path(out)
     found = measure_robustness(run, store, part.value)
     if out:
-        write_figure(found, out)
+        write_figure(lambda: robustness_figure(found["quantities"]), out)
     if json:
         typer.echo(json_module.dumps(found))
     else:
@@ -191,11 +192,12 @@ def explain(
 ) -> None:
     """Show what a run's network looks at: integrated gradients by class, and ablations."""
     from train.explanation import explain as explain_part
-    from train.explanation_figure import check_format, write_figure
+    from train.explanation_figure import attribution_figure
+    from train.figures import require_figure_path, write_figure
 
-    check_format(output)
+    require_figure_path(output)
     explanation = explain_part(run, store, part.value, along.value)
-    write_figure(explanation, output)
+    write_figure(lambda: attribution_figure(explanation), output)
     summary = explanation.summary()
     if json:
         typer.echo(json_module.dumps(summary))
@@ -273,11 +275,3 @@ def predict(
             typer.echo(f"wrote {write_figure(run, found, out)}", err=True)
     if failed:
         raise typer.Exit(2)
-
-
-def _require_figure_path(out: Path) -> None:
-    """ValueError, before minutes of work, if a figure can't be written there."""
-    if out.suffix not in (".svg", ".png"):
-        raise ValueError(f"{out}: give the figure a name that ends in .svg or .png")
-    if not out.parent.is_dir():
-        raise ValueError(f"{out}: there is no folder {out.parent}; make it first")

@@ -111,6 +111,8 @@ def score_estimates(predicted: Predicted, target: torch.Tensor, classes: Sequenc
     scores = {}
     units = (("fraction", FRACTION_UNIT, every), ("contrast", 1.0, foreign))
     for column, (name, unit, rows) in enumerate(units):
+        if not rows.any():  # as where no kind of defect has impurities
+            continue
         of_class = {kind: rows & (target == k) for k, kind in enumerate(classes)}
         scores[name] = {
             "mae": _mean(unit * error[rows, column]),
@@ -172,18 +174,13 @@ def predict_part(run: Path, store_path: Path | str, part: str) -> Predictions:
     return Predictions(store, config, rows, calibrated, target, leakage)
 
 
+@torch.no_grad()
 def class_probabilities(run: Path, pristine: np.ndarray, defective: np.ndarray) -> np.ndarray:
     """(n, classes) probabilities for a few G(r) in 1/A^2 on the run's r grid, (n, R) or (R,)."""
-    pristine, defective = np.broadcast_arrays(np.atleast_2d(pristine), defective)
-    return estimate(run, pristine, defective).logits.softmax(1).numpy()
-
-
-@torch.no_grad()
-def estimate(run: Path, pristine: np.ndarray, defective: np.ndarray) -> Outputs:
-    """What a run says, calibrated, of a few G(r) (n, R) in 1/A^2 on the run's r grid."""
     model, config = load_model(run)
+    pristine, defective = np.broadcast_arrays(np.atleast_2d(pristine), defective)
     if defective.shape[1] != len(config.r):
         raise ValueError(f"{run} needs G(r) on its {len(config.r)} points of r")
     traces = (torch.from_numpy(g.astype(np.float32)) for g in (pristine, defective))
     outputs = Outputs.of(model(config.inputs(*traces)), len(config.classes))
-    return read_calibration(run).apply(outputs)
+    return read_calibration(run).apply(outputs).logits.softmax(1).numpy()

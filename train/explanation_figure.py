@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from train.explanation import Explanation, shares
-from train.figures import COLOURS, INK, report_style
+from train.figures import COLOURS, INK
 
-FORMATS = (".svg", ".png")
 STRUCTURE_TYPES = 3
 BIN, FIRST, LAST = 0.05, 0.4, 5.5  # in units of the hosts' landmarks
 LABELS = {"r": "r / distance of nearest neighbours", "q": "Q / Q of the first reflection"}
 LINES = {"r": "|ΔG|", "q": "|ΔF|"}
-
-
-def check_format(path: Path) -> None:
-    """ValueError if a figure can't be written under that name."""
-    if path.suffix not in FORMATS:
-        raise ValueError(f"{path}: a figure's name must end in {' or '.join(FORMATS)}")
-
-
-def write_figure(explanation: Explanation, path: Path) -> None:
-    check_format(path)
-    metadata = {"Date": None} if path.suffix == ".svg" else {}
-    with report_style(), matplotlib.rc_context({"savefig.facecolor": "white"}):
-        figure = attribution_figure(explanation)
-        figure.savefig(path, dpi=100, metadata=metadata)
 
 
 def attribution_figure(explanation: Explanation) -> Figure:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -15,8 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from train.rundir import write_atomically
+
 # Okabe and Ito's colours, which readers with any colour vision can tell apart.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")
+FORMATS = (".svg", ".png")
 INK = "#010203"  # stands for the page's text colour, so that a figure follows a dark page
 STYLE = {
     "axes.edgecolor": INK,
@@ -41,6 +45,25 @@ STYLE = {
 def report_style() -> Iterator[None]:
     with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         yield
+
+
+def require_figure_path(path: Path) -> None:
+    """ValueError, before minutes of work, if a figure can't be written there."""
+    if path.suffix not in FORMATS:
+        raise ValueError(f"{path}: a figure's name must end in {' or '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent}; make it first")
+
+
+def write_figure(draw: Callable[[], Figure], path: Path) -> None:
+    """Write what `draw` returns, in the format of the name's ending, on white."""
+    form = path.suffix.removeprefix(".")
+    metadata = {"Date": None} if form == "svg" else None
+    with report_style(), matplotlib.rc_context({"savefig.facecolor": "white"}):
+        figure = draw()
+        write_atomically(
+            path, lambda beside: figure.savefig(beside, format=form, dpi=100, metadata=metadata)
+        )
 
 
 def to_svg(figure: Figure) -> str:

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from train.calibration import CALIBRATION, Calibration, fit_calibration
+from train.calibration import CALIBRATION, fit_calibration
 from train.data import read_store
 from train.distributed import World, make_deterministic
 from train.evaluation import predict, score_all
@@ -36,7 +36,7 @@ from train.rundir import (
     write_text,
 )
 from train.scalars import epoch_scalars
-from train.sources import Source, Sources, window_of
+from train.sources import Sources, window_of
 from train.trainer import Trainer
 from train.watch import StopRequested, Watch
 
@@ -106,26 +106,22 @@ def _final_scores(run: Path, parts: Split, sources: Sources, world: World) -> di
     """
     model, _ = load_model(run, world.device)
     store = sources.stored.store
-
-    def scored(source: Source, part: str, calibration: Calibration) -> dict[str, Any]:
-        rows = parts.rows[part]
-        found = predict(model, source, rows, len(store.classes), world)
-        calibrated = found._replace(outputs=calibration.apply(found.outputs))
-        return score_all(calibrated, torch.from_numpy(store.target[rows]), store.classes)
-
-    rows = parts.rows["val"]
-    found = predict(model, sources.held_out, rows, len(store.classes), world)
-    calibration = fit_calibration(
-        found.outputs, torch.from_numpy(store.target[rows]), found.regression
-    )
+    target = {part: torch.from_numpy(store.target[parts.rows[part]]) for part in ("val", "test")}
+    kinds = {"": sources.stored} | ({"_varied": sources.held_out} if sources.varies else {})
+    found = {
+        (part, kind): predict(model, source, parts.rows[part], len(store.classes), world)
+        for part in target
+        for kind, source in kinds.items()
+    }
+    to_calibrate = found["val", list(kinds)[-1]]
+    calibration = fit_calibration(to_calibrate.outputs, target["val"], to_calibrate.regression)
     if world.is_main:
         write_text(run / CALIBRATION, calibration.model_dump_json() + "\n")
     scores: dict[str, Any] = {}
-    for part in ("val", "test"):
-        leakage = {"leakage": parts.leakage[part]}
-        scores[part] = scored(sources.stored, part, calibration) | leakage
-        if sources.held_out is not sources.stored:
-            scores[f"{part}_varied"] = scored(sources.held_out, part, calibration) | leakage
+    for (part, kind), of_part in found.items():
+        calibrated = of_part._replace(outputs=calibration.apply(of_part.outputs))
+        scored = score_all(calibrated, target[part], store.classes)
+        scores[part + kind] = scored | {"leakage": parts.leakage[part]}
     return scores
 
 

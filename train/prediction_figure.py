@@ -82,7 +82,9 @@ def expected_change(config: RunConfig, found: Prediction) -> np.ndarray | None:
     kind, host = found.most_likely, found.host
     if host is None or kind not in KINDS or found.fraction is None or config.instrument is None:
         return None
-    stream = VariantStream([host], _settings(host, kind, found), _instrument(config, found))
+    stream = VariantStream(
+        [host], _settings(host, kind, found.fraction[0], found.elements), _instrument(config, found)
+    )
     rows = np.zeros(1 + _DRAWS, dtype=np.int64)
     label = np.where(np.arange(1 + _DRAWS), 1 + KINDS.index(kind), 0)
     g, _ = stream.sample(rows, label, torch.arange(1 + _DRAWS))
@@ -92,13 +94,11 @@ def expected_change(config: RunConfig, found: Prediction) -> np.ndarray | None:
     return (mean - pristine)[0].numpy()
 
 
-def _settings(host: Host, kind: str, found: Prediction) -> DefectSettings:
+def _settings(host: Host, kind: str, fraction: float, elements: tuple[str, ...]) -> DefectSettings:
     low, high = DefectSettings().fraction
-    fraction = float(np.clip(found.fraction[0] if found.fraction else low, low, 2 * high))
+    fraction = float(np.clip(fraction, low, 2 * high))
     # Of two impurities one is the host's element, which is never drawn.
-    foreign = (
-        found.elements[0] if found.elements else next(e for e in metals() if e != host.element)
-    )
+    foreign = elements[0] if elements else next(e for e in metals() if e != host.element)
     return DefectSettings(
         kinds=(kind,),
         fraction=(max(fraction - _SPREAD, 1e-3), fraction + _SPREAD),

@@ -16,7 +16,7 @@ from train.calibration import read_calibration
 from train.data import read_store
 from train.distributed import World
 from train.evaluation import predict, score
-from train.rundir import load_model, read_rows, write_atomically
+from train.rundir import load_model, read_rows
 from train.sources import FreshSource
 
 _NOISE = (0.002, 0.005, 0.01, 0.02, 0.05)
@@ -113,18 +113,3 @@ def measure_robustness(run: Path, store_path: Path, part: str) -> dict[str, Any]
         "seed": seed,
         "quantities": found,
     }
-
-
-def write_figure(found: dict[str, Any], path: Path) -> None:
-    """Draw what `measure_robustness` has found; the ending of the name says in which format."""
-    import matplotlib
-
-    from train.figures import report_style, robustness_figure
-
-    with report_style(), matplotlib.rc_context({"savefig.facecolor": "white"}):
-        figure = robustness_figure(found["quantities"])
-        format_ = path.suffix.removeprefix(".")
-        metadata = {"Date": None} if format_ == "svg" else None
-        write_atomically(
-            path, lambda beside: figure.savefig(beside, format=format_, metadata=metadata)
-        )

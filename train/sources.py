@@ -121,6 +121,11 @@ class Sources:
     held_out: Source
     """Of validation samples: the store, unless what training varies has to vary there, too."""
 
+    @property
+    def varies(self) -> bool:
+        """Whether validation samples are others than the store's."""
+        return self.held_out is not self.stored
+
     @classmethod
     def of(
         cls, store: PDFStore, recipe: Recipe, inputs: PairInput, seed: int, world: World

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from crystals import fcc_cif
 
 from pdfcalc import PDFParameters, calculate_pdf
 
@@ -17,22 +18,7 @@ COMMANDS = (
     *("train", "evaluate", "predict", "baselines", "robustness", "explain", "report"),
     "export-model",
 )
-CIF = """data_copper
-_cell_length_a 3.615
-_cell_length_b 3.615
-_cell_length_c 3.615
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-_symmetry_space_group_name_H-M 'F m -3 m'
-loop_
-_atom_site_label
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-_atom_site_U_iso_or_equiv
-Cu 0 0 0 0.0065
-"""
+CIF = fcc_cif("Cu", 3.615, 0.0065)
 
 
 def defectpdf(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from crystals import fcc_cif
 from typer.testing import CliRunner
 
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf, write_gr
@@ -17,22 +18,6 @@ from train.distributed import World
 from train.loop import fit
 from train.recipes import make_recipe
 
-CIF = """data_host
-_cell_length_a {a}
-_cell_length_b {a}
-_cell_length_c {a}
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-_symmetry_space_group_name_H-M 'F m -3 m'
-loop_
-_atom_site_label
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-_atom_site_U_iso_or_equiv
-{element} 0 0 0 0.006
-"""
 MEASURED = PDFParameters(
     rmax=31.0, qmin=0.6, qmax=24.0, qdamp=0.035, qbroad=0.012, delta2=1.5, scale=0.8
 )
@@ -51,8 +36,8 @@ def run(real_store, tmp_path_factory) -> Path:
 def folder(tmp_path_factory) -> Path:
     """Copper a little larger than its CIF file says, and what is no measurement of it."""
     folder = tmp_path_factory.mktemp("measured")
-    (folder / "copper.cif").write_text(CIF.format(a=3.615, element="Cu"))
-    (folder / "argon.cif").write_text(CIF.format(a=3.615, element="Ar"))
+    (folder / "copper.cif").write_text(fcc_cif("Cu", 3.615, 0.006))
+    (folder / "argon.cif").write_text(fcc_cif("Ar", 3.615, 0.006))
     frac = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
     copper = AtomicStructure(np.eye(3) * 3.63, frac, ["Cu"] * 4, [0.007] * 4)
     write_gr(folder / "copper.gr", *calculate_pdf(copper, MEASURED), MEASURED)

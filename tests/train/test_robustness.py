@@ -129,6 +129,9 @@ def test_what_cannot_be_measured_or_drawn_is_refused(run, real_store, store_path
     fit(store_path, toy, recipe, "host", 0, World(0, 1, torch.device("cpu")))
     with pytest.raises(ValueError, match=r"toy\.zarr"):
         measure_robustness(toy, store_path, "test")
-    for name, message in (("a.txt", "ends in .svg or .png"), ("none/a.svg", "there is no folder")):
+    for name, message in (
+        ("a.txt", "must end in .svg or .png"),
+        ("none/a.svg", "there is no folder"),
+    ):
         command = ["robustness", str(run), str(real_store), "--out", str(tmp_path / name)]
         assert message in str(CliRunner().invoke(app, command).exception)
