@@ -15,11 +15,11 @@ from functools import cached_property
 import numpy as np
 from scipy.special import logsumexp
 
-from benchmarks.pair_profiles import PairProfiles
 from defectgen.elements import debye_uiso
 from defectgen.settings import KINDS
 from defectgen.variants import HostSupercell
 from hpc.description import PDFSettings
+from hpc.pair_profiles import PairProfiles
 from pdfcalc.displacements import Occupied
 from pdfcalc.lattice import Change
 from pdfcalc.scattering import scattering_power
@@ -145,13 +145,15 @@ class HostLikelihood:
         n, n_atoms = len(gone.site), self._profiles.n_atoms
         both = self._supercell.crystal.sites.count(gone, gone) / n_atoms
         x = n / n_atoms
-        return (both - self._profiles.pairs_of_random_atoms(n)) / (x * (1 - x))
+        return (both - self._profiles.random_pairs_of(n)) / (x * (1 - x))
 
     def _on_interstitial_sites(self, changes: Sequence[Change]) -> Iterator[States]:
         profiles, x, u = self._profiles, self._x, self._uiso
         added = [change.added for change in changes if not len(change.removed.site)]
         first_site = [some.site[0] for some in added]
-        ends = np.cumsum([len(self._supercell.host.frac), *map(self._sites_of, profiles.n_sites)])
+        ends = np.cumsum(
+            [len(self._supercell.host.frac), *(len(orbit.frac) for orbit in self._supercell.orbits)]
+        )
         orbits = np.searchsorted(ends, first_site, side="right") - 1
         kept = self._projected(profiles.host[None], 2 * u)
         guests = [(1.0, u, "self_interstitial", 1.0)]
@@ -169,10 +171,6 @@ class HostLikelihood:
                 whole = mean + (1 + x) * self._baseline
                 prior_here = prior * len(here) / len(added)
                 yield States(KINDS.index(kind), whole, np.array(modes), size, prior_here)
-
-    def _sites_of(self, n_sites: int) -> int:
-        """Sites of the unit cell that so many of the supercell are copies of."""
-        return n_sites // int(np.prod(self._supercell.settings.supercell))
 
     def _pairs_among(self, added: Sequence[Occupied]) -> np.ndarray:
         """(3 + M, C) what interstitials of one kind of site see of each other.

@@ -104,12 +104,20 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Run directory of `defectpdf train`.")],
     store: Annotated[Path, typer.Argument(help="The store that the run was trained on.")],
     split: Annotated[Part, typer.Option(help="Part of the run's split.")] = Part.test,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Fit fractions and elements, too: half a second a host.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a run's model: accuracy, top-2, per class, confusion, calibration."""
     from train.evaluation import predict_part
 
-    scores = predict_part(run, store, split.value).score()
+    predictions = predict_part(run, store, split.value)
+    scores = predictions.score()
+    if fit:
+        from train.defect_fit import score_fits
+
+        scores["fit"] = score_fits(predictions)
     if json:
         typer.echo(json_module.dumps(scores))
     else:

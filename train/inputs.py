@@ -61,7 +61,7 @@ class PairInput(nn.Module):
         rows = zip(pristine.split(_ROWS), defective.split(_ROWS), strict=True)
         parts = []
         for host, other in rows:
-            tangents = self._tangents(host.double())
+            tangents = self.tangents(host.double())
             change = (other - host).double().unsqueeze(2)
             products = tangents.mT @ tangents
             ridge = _RIDGE * torch.eye(len(self.absorbed), device=host.device, dtype=torch.double)
@@ -69,7 +69,7 @@ class PairInput(nn.Module):
             parts.append(host + (change - tangents @ amounts).squeeze(2).to(host.dtype))
         return torch.cat(parts)
 
-    def _tangents(self, host: torch.Tensor) -> torch.Tensor:
+    def tangents(self, host: torch.Tensor) -> torch.Tensor:
         """(n, R, K) unit vectors of what each absorbed parameter changes in traces (n, R)."""
         first, second, r = host @ self.first, host @ self.second, self.r
         by_name = {

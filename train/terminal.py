@@ -109,6 +109,14 @@ def print_scores(scores: dict, title: str) -> None:
             f"fraction of defects: mean absolute error {100 * estimate['mae']:.2f} % of the host's "
             f"atoms, {estimate['within_one_deviation']:.1%} within one standard deviation"
         )
+    if fit := scores.get("fit"):
+        of_fraction, element = fit["fraction"], fit["element_accuracy"]
+        of_element = "" if element is None else f", element right for {element:.1%}"
+        console.print(
+            f"fit of {fit['n']} PDFs: kind right for {fit['accuracy']:.1%}{of_element}; fraction's "
+            f"mean absolute error {100 * of_fraction['mae']:.2f} % of the host's atoms, "
+            f"{of_fraction['within_one_deviation']:.1%} within one standard deviation"
+        )
     if leakage := scores.get("leakage"):
         nearest = leakage["nearest_training_host"]
         console.print(

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.pair_profiles import PairProfiles
 from defectgen.elements import atomic_number
 from defectgen.library import embedded_library
 from defectgen.settings import KINDS, DefectSettings
 from defectgen.variants import HostSupercell
 from hpc.description import PDFSettings
+from hpc.pair_profiles import PairProfiles
 from hpc.streaming import VariantStream
 from pdfcalc.lattice import Change, PreparedCrystal
 
@@ -65,11 +65,9 @@ def test_atoms_that_leave_or_are_replaced(space_group, kind):
     changes = [replace(c, element=element, uiso=foreign) for c in drawn_changes(stream, kind)]
     profiles = PairProfiles(supercell, PDF, (2 * foreign, 2 * host.uiso))
     n = len(changes[0].removed.site)
-    if kind == "vacancy":
-        weights, density = profiles.vacancies(n), 1 - n / supercell.n_atoms
-    else:
-        weights, density = profiles.substitutions(n, z), 1.0
-    formula = profiles.mean_pdf(weights, density, (host.uiso, foreign))
+    many = np.array(n)
+    shares = profiles.vacancies(many) if kind == "vacancy" else profiles.substitutions(many, z)
+    formula = profiles.mean_pdf(shares, profiles.profiles((host.uiso, foreign)))
     (pristine,) = pdfs(supercell, [supercell.variant(0, 0).change])
     assert_is_the_mean(formula, pdfs(supercell, changes), pristine)
 
@@ -91,9 +89,8 @@ def test_interstitials(space_group, z_of):
         here = [
             change for change in changes if ends[orbit] <= change.added.site[0] < ends[orbit + 1]
         ]
-        others = profiles.random_others(n, orbit)
-        weights = profiles.interstitials(n, z, orbit, others)
-        formula = profiles.mean_pdf(weights, 1 + n / supercell.n_atoms, (host.uiso, foreign))
+        of_orbit = profiles.profiles((host.uiso, foreign), orbit)
+        formula = profiles.mean_pdf(profiles.interstitials(np.array(n), z), of_orbit)
         assert_is_the_mean(formula, pdfs(supercell, here), pristine)
 
 

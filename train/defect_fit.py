@@ -1,0 +1,235 @@
+"""Fraction and element of a defect by a fit of each kind's mean G(r), in a host that is known.
+
+Where a network generalises from other hosts, this uses the host's own structure and the table of
+elements. docs/identifiability.md derives the mean G(r) and what of it can be told apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.linalg import orth
+from scipy.special import logsumexp
+
+from defectgen.elements import atomic_number, debye_uiso
+from defectgen.host import Host
+from defectgen.settings import IMPURITY_KINDS, INTERSTITIAL_KINDS, KINDS, DefectSettings
+from defectgen.variants import HostSupercell
+from hpc.description import PDFSettings
+from hpc.pair_profiles import PairProfiles, Shares
+from hpc.store import Store
+from pdfcalc.scattering import scattering_power
+from train.data import PDFStore
+from train.evaluation import Predictions
+from train.inputs import PairInput
+
+_FRACTIONS = 101
+"""Fractions to compare, from none to the most that the settings allow."""
+_PRECISION = 3e-5
+"""Deviation of formula from engine, over the largest |G|."""
+_LEAST_SHOWN = 0.01  # probability of an element
+
+
+@dataclass(frozen=True)
+class KindFit:
+    """What a kind of defect makes of a change of G(r).
+
+    Args:
+        fraction: of host atoms: median and standard deviation.
+        elements: probability of each impurity, likeliest first, those above 1 %; empty where the
+            kind has none. All metals of the settings are as likely beforehand.
+        explained: part of the squares of the change that the best fraction and element explain.
+        log_evidence: ln of the mean likelihood over all fractions, elements and kinds of site.
+    """
+
+    fraction: tuple[float, float]
+    elements: dict[str, float]
+    explained: float
+    log_evidence: float
+
+
+class DefectFit:
+    """A host prepared for fits of its defects.
+
+    A trace is as likely under a fraction, an element and a kind of site as its deviation from
+    their mean G(r) is as white noise of unknown size on the independent points of its range:
+    range x qmax / pi (C. L. Farrow et al., Phys. Rev. B 84 (2011) 134105, DOI
+    10.1103/PhysRevB.84.134105). Slow errors, and the scatter of random places, are no such noise,
+    so the standard deviations are what the noise alone leaves.
+
+    Args:
+        inputs: of a run, whose absorbed parameters the fit leaves free, too. A run that scales
+            each trace by itself knows no scale, so the fit has none either.
+    """
+
+    def __init__(
+        self, host: Host, defects: DefectSettings, pdf: PDFSettings, inputs: PairInput
+    ) -> None:
+        self._supercell, self._pdf = HostSupercell(host, defects), pdf
+        r = pdf.parameters.r[pdf.stored]
+        self._r, self._inputs = r, inputs
+        if inputs.scaling == "trace" and "scale" not in inputs.absorbed:
+            self._inputs = PairInput("shared", (*inputs.absorbed, "scale"), r.tolist())
+        power = scattering_power(host.element, pdf.parameters)
+        self._elements = [e for e in defects.impurities if e != host.element]
+        self._z = [scattering_power(e, pdf.parameters) / power for e in self._elements]
+        temperature = host.temperature or 300.0
+        self._uiso = [debye_uiso(e, temperature) for e in self._elements]
+        self._x = np.linspace(0, defects.fraction[1], _FRACTIONS)
+
+    def __call__(self, pristine: np.ndarray, defective: np.ndarray) -> list[dict[str, KindFit]]:
+        """A fit of each kind of defect to each of n traces.
+
+        Args:
+            pristine: (R,) G(r) of the host, 1/A^2, zero where nothing was measured.
+            defective: (n, R) of the host with defects.
+        """
+        inside = pristine != 0
+        change = self._left_of(pristine, (defective - pristine) * inside)
+        length = np.ptp(self._r[inside])
+        independent = length * self._pdf.qmax / math.pi - len(self._inputs.absorbed)
+        floor = inside.sum() * (_PRECISION * np.abs(pristine).max()) ** 2
+        of_kinds = {}
+        for kind, means in self._means.items():
+            expected = self._left_of(pristine, means.reshape(-1, len(pristine)) * inside)
+            squares = np.square(expected).sum(1) - 2 * change @ expected.T
+            residual = (squares + np.square(change).sum(1)[:, None]).clip(0) + floor
+            log_likelihood = -0.5 * independent * np.log(residual)
+            shape = (len(change), *means.shape[:-1])
+            whole = np.square(change).sum(1) + floor
+            explained = 1 - residual.min(axis=1) / whole
+            of_kinds[kind] = self._fits(log_likelihood.reshape(shape), explained)
+        of_traces = zip(*of_kinds.values(), strict=True)
+        return [dict(zip(of_kinds, fits, strict=True)) for fits in of_traces]
+
+    def _left_of(self, pristine: np.ndarray, change: np.ndarray) -> np.ndarray:
+        """Changes (n, R) less what a refinement of the host takes up of them."""
+        if not self._inputs.absorbed:
+            return change
+        tangents = self._inputs.tangents(torch.from_numpy(pristine)[None])[0].numpy()
+        basis = orth(tangents)
+        return change - (change @ basis) @ basis.T
+
+    def _fits(self, log_likelihood: np.ndarray, explained: np.ndarray) -> Iterator[KindFit]:
+        """Of log-likelihoods (n, orbits, elements, fractions)."""
+        step = self._x[1]
+        for of_trace, best in zip(log_likelihood, explained.tolist(), strict=True):
+            total = logsumexp(of_trace)
+            posterior = np.exp(of_trace - total).sum(axis=0)
+            of_fraction, of_element = posterior.sum(axis=0), posterior.sum(axis=1)
+            median = self._x[np.searchsorted(of_fraction.cumsum(), 0.5)]
+            variance = of_fraction @ (self._x - median) ** 2 + step**2 / 12
+            ranked = np.argsort(-of_element)
+            elements = {
+                self._elements[place]: float(of_element[place])
+                for place in (ranked if len(ranked) > 1 else [])
+                if of_element[place] >= _LEAST_SHOWN
+            }
+            evidence = float(total - math.log(of_trace.size))
+            yield KindFit((float(median), math.sqrt(variance)), elements, best, evidence)
+
+    @cached_property
+    def _means(self) -> dict[str, np.ndarray]:
+        """(orbits, elements, fractions, R) mean change of G(r) by each kind, 1/A^2."""
+        host_uiso = self._supercell.host.uiso
+        displacements = [host_uiso, *self._uiso]
+        bounds = 2 * min(displacements), 2 * max(displacements)
+        profiles = PairProfiles(self._supercell, self._pdf, bounds)
+        n = self._x * profiles.n_atoms
+        pristine = profiles.mean_pdf(
+            profiles.vacancies(np.zeros(1)), profiles.profiles((host_uiso, host_uiso))
+        )
+        means = {}
+        for kind in self._supercell.settings.kinds:
+            between = kind in INTERSTITIAL_KINDS
+            foreign = list(zip(self._z, self._uiso, strict=True))
+            atoms = foreign if kind in IMPURITY_KINDS else [(1.0, host_uiso)]
+            orbits = range(len(profiles.around)) if between else [None]
+            means[kind] = (
+                np.array(
+                    [
+                        [
+                            profiles.mean_pdf(
+                                _shares(profiles, kind, n, z),
+                                profiles.profiles((host_uiso, uiso), orbit),
+                            )
+                            for z, uiso in atoms
+                        ]
+                        for orbit in orbits
+                    ]
+                )
+                - pristine
+            )
+        return means
+
+
+def _shares(profiles: PairProfiles, kind: str, n: np.ndarray, z: float) -> Shares:
+    if kind in INTERSTITIAL_KINDS:
+        return profiles.interstitials(n, z)
+    return profiles.substitutions(n, z) if kind == "substitution" else profiles.vacancies(n)
+
+
+def score_fits(found: Predictions) -> dict[str, Any]:
+    """How good fits are of the rows of a part that have one kind of defect.
+
+    Returns:
+        `n`; `accuracy` of the kind of most evidence; of the `fraction` in it the mean absolute
+        error, by class as well, and which part of the rows lies within one and two standard
+        deviations; `element_accuracy`, how often the likeliest element is the impurity.
+
+    Raises:
+        ValueError: the store lacks the hosts that it was made from, or the part such rows.
+    """
+    names = np.array(found.config.classes)[found.target.numpy()]
+    single = np.flatnonzero(np.isin(names, KINDS))
+    if not len(single):
+        raise ValueError(f"{found.store.path}: the part has no PDF of a single kind of defect")
+    fits = fit_rows(found.store, found.rows[single], found.config.inputs)
+    at = tuple(found.store.rows[found.rows[single]].T)
+    kinds = [max(of_row, key=lambda kind: of_row[kind].log_evidence) for of_row in fits]
+    chosen = [of_row[kind] for of_row, kind in zip(fits, kinds, strict=True)]
+    median, deviation = np.array([fit.fraction for fit in chosen]).T
+    error = np.abs(median - found.store.concentration[at])
+    impurity = found.store.impurity[at]
+    likeliest = np.array(
+        [atomic_number(next(iter(fit.elements))) if fit.elements else 0 for fit in chosen]
+    )
+    is_impure = impurity > 0
+    return {
+        "n": len(single),
+        "accuracy": float(np.mean(names[single] == kinds)),
+        "fraction": {
+            "mae": float(error.mean()),
+            "mae_per_class": {
+                str(kind): float(error[names[single] == kind].mean())
+                for kind in np.unique(names[single])
+            },
+            "within_one_deviation": float(np.mean(error <= deviation)),
+            "within_two_deviations": float(np.mean(error <= 2 * deviation)),
+        },
+        "element_accuracy": (
+            float(np.mean((impurity == likeliest)[is_impure])) if is_impure.any() else None
+        ),
+    }
+
+
+def fit_rows(store: PDFStore, rows: np.ndarray, inputs: PairInput) -> list[dict[str, KindFit]]:
+    """Fits of positions (n,) in `store.rows`, each in the host as the store's library has it."""
+    whole = Store(store.path)
+    if not whole.has_its_hosts():
+        raise ValueError(f"{store.path} does not hold the library.json that it was made with")
+    description = whole.description
+    structure, variant = store.rows[rows].T
+    fits: dict[int, dict[str, KindFit]] = {}
+    for index in np.unique(structure).tolist():
+        mine = np.flatnonzero(structure == index)
+        g = np.asarray(store.g[index], dtype=float)
+        fit = DefectFit(whole.hosts[index], description.defects, description.pdf, inputs)
+        fits |= zip(mine.tolist(), fit(g[0], g[variant[mine]]), strict=True)
+    return [fits[row] for row in range(len(rows))]
