@@ -77,7 +77,8 @@ def to_svg(figure: Figure) -> str:
 def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     """(C, C) counts of true (row) against predicted class, shaded by the fraction of the row."""
     fraction = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+    size = max(1, len(classes) / 5)
+    figure = Figure(figsize=(5.2 * size, 4.2 * size), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(fraction, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(confusion):
@@ -85,7 +86,7 @@ def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
         text = f"{count}\n{100 * shade:.1f} %"
         colour = "#ffffff" if shade > 0.5 else "#000000"
         axes.text(column, row, text, ha="center", va="center", color=colour)
-    names = [name.replace("_", "-\n") for name in classes]
+    names = [name.replace("_", "-\n").replace("+", "\n+ ") for name in classes]
     axes.set_xticks(range(len(names)), names)
     axes.set_yticks(range(len(names)), names)
     axes.spines[:].set_visible(False)
@@ -172,7 +173,9 @@ def _plot_bins(
 
 
 def _line(index: int, name: str) -> dict[str, Any]:
-    return {"color": COLOURS[index % len(COLOURS)], "label": name.replace("_", "-")}
+    again, colour = divmod(index, len(COLOURS))
+    style = "--" if again else "-"
+    return {"color": COLOURS[colour], "ls": style, "label": name.replace("_", "-")}
 
 
 def example_figure(r: np.ndarray, examples: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Figure:

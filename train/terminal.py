@@ -8,6 +8,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Column, Table
 
+from train.kinds import hold_sets
+
 if TYPE_CHECKING:
     from train.prediction import Prediction
 
@@ -21,6 +23,9 @@ def print_prediction(found: Prediction) -> None:
     ranked = sorted(found.probabilities.items(), key=lambda item: -item[1])
     shown = ", ".join(f"{name} {100 * p:.1f} %" for name, p in ranked)
     console.print(f"  verdict: {found.verdict}; classes: {shown}", markup=False)
+    if hold_sets(list(found.probabilities)):
+        of_kinds = ", ".join(f"{kind} {100 * p:.1f} %" for kind, p in found.kinds.items())
+        console.print(f"  kinds, whatever else is there: {of_kinds}")
     if found.fraction:
         value, deviation = (100 * x for x in found.fraction)
         console.print(f"  defects per 100 host atoms: {value:.2f} +- {deviation:.2f}")
@@ -85,21 +90,36 @@ def print_robustness(found: dict) -> None:
     console.print(f"{found['run']}, {found['n']} PDFs for each value")
 
 
+def _kind_table(of_kinds: dict) -> Table:
+    table = Table("kind", title="each kind, whatever else is there", box=SIMPLE)
+    for heading in ("part of PDFs", "precision", "recall", "F1", "AUROC"):
+        table.add_column(heading, justify="right")
+    for kind, scores in of_kinds.items():
+        shown = ("-" if value is None else f"{value:.3f}" for value in scores.values())
+        table.add_row(kind, *shown)
+    return table
+
+
 def print_scores(scores: dict, title: str) -> None:
     names = list(scores["per_class"])
     rates = Table("class", title=title, box=SIMPLE)
     confusion = Table("true class", title="predicted as", box=SIMPLE)
     for heading in ("precision", "recall", "F1", "PDFs"):
         rates.add_column(heading, justify="right")
-    for name in names:
-        confusion.add_column(name.replace("_", " "), justify="right")
-    for name, counts in zip(names, scores["confusion"], strict=True):
+    of_kinds = scores.get("per_kind", {})
+    for number, name in enumerate(names, 1):
+        # Names of ten sets are too long for the head of a table.
+        head = str(number) if of_kinds else name.replace("_", " ")
+        confusion.add_column(head, justify="right")
+    for number, (name, counts) in enumerate(zip(names, scores["confusion"], strict=True), 1):
         of = scores["per_class"][name]
         of_class = [f"{of[key]:.3f}" for key in ("precision", "recall", "f1")]
         rates.add_row(name, *of_class, str(of["n"]))
-        confusion.add_row(name, *map(str, counts))
+        confusion.add_row(f"{number} {name}" if of_kinds else name, *map(str, counts))
     console = Console(highlight=False)
     console.print(rates, confusion)
+    if of_kinds:
+        console.print(_kind_table(of_kinds))
     console.print(
         f"accuracy {scores['accuracy']:.4f}  top-2 {scores['top2']:.4f}  PDFs {scores['n']}  "
         f"expected calibration error {scores['calibration']['ece']:.4f}"
