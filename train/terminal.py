@@ -13,6 +13,8 @@ from train.kinds import hold_sets
 if TYPE_CHECKING:
     from train.prediction import Prediction
 
+_ABREAST = 5  # classes in a table, for which a terminal has room
+
 
 def print_prediction(found: Prediction) -> None:
     console = Console(highlight=False, soft_wrap=True)
@@ -36,29 +38,38 @@ def print_prediction(found: Prediction) -> None:
 
 
 def print_explanation(summary: dict, title: str) -> None:
-    per_class, console = summary["per_class"], Console(highlight=False)
-    head = Column("region", no_wrap=True)
-    table = Table(head, title=f"{title}: % of points | change | attribution", box=SIMPLE)
-    for name in per_class:
-        table.add_column(name.replace("_", " "), justify="right")
-    for region in next(iter(per_class.values()))["regions"]:
-        cells = (of["regions"][region].values() for of in per_class.values())
-        table.add_row(region, *(" | ".join(f"{100 * x:.0f}" for x in cell) for cell in cells))
-    for key, heading in (("gain", "sum (nats)"), ("absolute", "absolute sum")):
-        table.add_row(heading, *(f"{of[key]:.1f}" for of in per_class.values()))
-    console.print(table)
-    for how, parts in summary["accuracy"].items():
-        table = Table(head, title=f"accuracy (%) with the change {how}", box=SIMPLE)
-        for name in per_class:
-            table.add_column(name.replace("_", " "), justify="right")
-        for part, of in parts.items():
-            table.add_row(part, *(f"{100 * x:.1f}" for x in of.values()))
-        console.print(table)
+    console, names = Console(highlight=False), list(summary["per_class"])
+    for start in range(0, len(names), _ABREAST):
+        _print_parts(console, summary, names[start : start + _ABREAST], title)
     error = summary["completeness"]
     console.print(
         f"PDFs {summary['n']}; sums over {summary['along']} miss the log-odds by "
         f"{error['mean_error']:.2f} of {error['mean_gain']:.1f} nats on average"
     )
+
+
+def _print_parts(console: Console, summary: dict, names: list[str], title: str) -> None:
+    """The tables of an explanation for some of its classes."""
+    per_class = [summary["per_class"][name] for name in names]
+    table = _class_columns(names, f"{title}: % of points | change | attribution")
+    for region in per_class[0]["regions"]:
+        cells = (of["regions"][region].values() for of in per_class)
+        table.add_row(region, *(" | ".join(f"{100 * x:.0f}" for x in cell) for cell in cells))
+    for key, heading in (("gain", "sum (nats)"), ("absolute", "absolute sum")):
+        table.add_row(heading, *(f"{of[key]:.1f}" for of in per_class))
+    console.print(table)
+    for how, parts in summary["accuracy"].items():
+        table = _class_columns(names, f"accuracy (%) with the change {how}")
+        for part, of in parts.items():
+            table.add_row(part, *(f"{100 * of[name]:.1f}" for name in names))
+        console.print(table)
+
+
+def _class_columns(names: list[str], title: str) -> Table:
+    table = Table(Column("region", no_wrap=True), title=title, box=SIMPLE)
+    for name in names:
+        table.add_column(name.replace("_", " ").replace("+", " + "), justify="right")
+    return table
 
 
 def print_baselines(found: dict) -> None:
@@ -107,15 +118,15 @@ def print_scores(scores: dict, title: str) -> None:
     for heading in ("precision", "recall", "F1", "PDFs"):
         rates.add_column(heading, justify="right")
     of_kinds = scores.get("per_kind", {})
-    for number, name in enumerate(names, 1):
-        # Names of ten sets are too long for the head of a table.
-        head = str(number) if of_kinds else name.replace("_", " ")
-        confusion.add_column(head, justify="right")
-    for number, (name, counts) in enumerate(zip(names, scores["confusion"], strict=True), 1):
+    # Names of ten sets are too long for the heads of a table.
+    heads = [str(number) for number in range(1, len(names) + 1)] if of_kinds else names
+    for head in heads:
+        confusion.add_column(head.replace("_", " "), justify="right")
+    for head, name, counts in zip(heads, names, scores["confusion"], strict=True):
         of = scores["per_class"][name]
         of_class = [f"{of[key]:.3f}" for key in ("precision", "recall", "f1")]
-        rates.add_row(name, *of_class, str(of["n"]))
-        confusion.add_row(f"{number} {name}" if of_kinds else name, *map(str, counts))
+        rates.add_row(f"{head} {name}" if of_kinds else name, *of_class, str(of["n"]))
+        confusion.add_row(head, *map(str, counts))
     console = Console(highlight=False)
     console.print(rates, confusion)
     if of_kinds:
