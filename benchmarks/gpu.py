@@ -73,7 +73,7 @@ def lattice(
     _synchronise(device)
     prepared = time.perf_counter() - started
     host = np.repeat(np.arange(n_hosts), n_variants)
-    labels = torch.arange(len(host), device=device) % 5
+    labels = np.arange(len(host)) % 5
     generator = torch.Generator(device).manual_seed(0)
 
     def draw() -> Draws:

@@ -149,7 +149,8 @@ class HostLikelihood:
 
     def _on_interstitial_sites(self, changes: Sequence[Change]) -> Iterator[States]:
         profiles, x, u = self._profiles, self._x, self._uiso
-        added = [change.added for change in changes if not len(change.removed.site)]
+        between = [change for change in changes if not len(change.removed.site)]
+        added = [change.own if len(change.own.site) else change.added for change in between]
         first_site = [some.site[0] for some in added]
         ends = np.cumsum(
             [len(self._supercell.host.frac), *(len(orbit.frac) for orbit in self._supercell.orbits)]

@@ -1,45 +1,33 @@
 """Random defects drawn on a GPU, for many hosts at once.
 
-`defectgen.variants` describes the draws; these follow the same distribution. What differs:
-
-- The random numbers of a row are those of `defectgen.random_words` for the row's own seed. Rows
-  are independent of each other: the same seed gives the same defects in any batch, on any device.
-- Places are drawn one after the other: each time the place with the lowest random key, after which
-  it and the places too near it are no longer there. That is the order of a shuffled list of
-  places, without the list. A GPU does it in all rows at once, a CPU row by row with the same keys.
+`defectgen.variants` describes the draws; these follow the same distribution. What differs: the
+random numbers of a row are those of `defectgen.random_words` for the row's own seed. Rows are
+independent of each other: the same seed gives the same defects in any batch, on any device.
+`defectgen.place_draws` draws their places.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from defectgen.cpu_draws import draw_apart
 from defectgen.elements import atomic_number, debye_uiso
+from defectgen.place_draws import ORBITS, PlaceDraws
 from defectgen.random_words import random_words, uniform
-from defectgen.settings import IMPURITY_KINDS, INTERSTITIAL_KINDS, KINDS
+from defectgen.settings import INTERSTITIAL_KINDS, KIND_SETS, KINDS
 from defectgen.variants import HostSupercell, Variant
 from pdfcalc.displacements import Occupied
-from pdfcalc.gpu.device import memory_budget
 from pdfcalc.lattice import Change
 
-_TAKEN = torch.iinfo(torch.int32).max
-"""Key of a place that can't be drawn."""
-_FRACTION, _IMPURITY, _ORBITS = -1, -2, -64
-"""Counters of random words; those of places are their numbers, those of orbits follow the last."""
-_LABELS_WITH = {
-    "impurity": [1 + KINDS.index(kind) for kind in IMPURITY_KINDS],
-    "interstitial": [1 + KINDS.index(kind) for kind in INTERSTITIAL_KINDS],
-}
-_BYTES_PER_PLACE = 64
-"""Memory that the random keys of a place take while they are made."""
-_VACANCY, _SUBSTITUTION = 1 + KINDS.index("vacancy"), 1 + KINDS.index("substitution")
+_FRACTION, _IMPURITY, _SHARE, _SHUFFLE = -1, -2, -3, 2 * ORBITS
+"""Counters of random words, the last and below for each place; others are of `place_draws`."""
+_IS_BETWEEN = np.array([kind in INTERSTITIAL_KINDS for kind in KINDS])
+_HOLDS = np.array([[kind in kinds for kind in KINDS] for kinds in KIND_SETS])
+"""Whether a variant of a label holds each kind."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,21 +37,22 @@ class Draws:
     Args:
         host: (B,) index of the host, in CPU memory.
         n_used: (B,) most defects that such a host can have, in CPU memory.
-        label: (B,) 0 for the pristine host, else 1 + the kind's place in `KINDS`.
-        count: (B,) number of defects.
-        concentration: (B,) number of defects as a fraction of the host's atoms.
+        label: (B,) place of what it holds in `KIND_SETS`; 0 for the pristine host.
+        n_defects: (B, 4) number of defects of each of `KINDS`.
+        concentration: (B,) number of all defects as a fraction of the host's atoms.
         impurity: (B,) index of the foreign element in the settings' list, -1 where there is none.
         atomic_number: (B,) of the foreign element, 0 where there is none.
-        uiso: (B,) of the atoms that come, A^2.
-        place: (B, D) site * cells + cell of each defect.
-        gone: (B, D) 1 where a host atom is taken away, else 0.
-        come: (B, D) 1 where an atom is put, else 0.
+        uiso: (B,) of the foreign atoms, or the host's where there are none, A^2.
+        place: (B, D) site * cells + cell of each defect: first vacancies, then substitutions,
+            interstitials and self-interstitials.
+        gone: (B, D) 1 where a host atom is taken away, -1 where one is put, else 0.
+        come: (B, D) 1 where a foreign atom is put, else 0.
     """
 
     host: np.ndarray
     n_used: np.ndarray
     label: Tensor
-    count: Tensor
+    n_defects: Tensor
     concentration: Tensor
     impurity: Tensor
     atomic_number: Tensor
@@ -71,19 +60,6 @@ class Draws:
     place: Tensor
     gone: Tensor
     come: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """Host, label, number of defects and seed of rows, all on the device."""
-
-    host: Tensor
-    label: Tensor
-    count: Tensor
-    seeds: Tensor
-
-    def part(self, chosen: Tensor) -> _Rows:
-        return _Rows(self.host[chosen], self.label[chosen], self.count[chosen], self.seeds[chosen])
 
 
 class DefectDraws:
@@ -103,7 +79,7 @@ class DefectDraws:
         device: torch.device | str = "cpu",
         memory: int | None = None,
     ) -> None:
-        self.device, self._memory = torch.device(device), memory
+        self.device = torch.device(device)
         self.supercells = list(supercells)
         hosts = [supercell.host for supercell in supercells]
         self._settings = supercells[0].settings
@@ -125,88 +101,61 @@ class DefectDraws:
         self.uiso_ranges = np.stack([np.min(uiso, axis=1), np.max(uiso, axis=1)], axis=1)
         """(H, 2) lowest and highest Uiso of any atom of any variant of each host, A^2."""
         self._uiso = self._tensor(uiso)
-        bounds, neighbours = zip(*map(_sublattices, supercells), strict=True)
-        self._n_orbits = self._tensor([len(ends) - 2 for ends in bounds])
-        self._bounds = self._tensor(_padded(bounds)) * self._n_cells
-        self._roomy = np.array(
-            [
-                _has_room(ends, near, most, self._n_cells)
-                for ends, near, most in zip(bounds, neighbours, ranges[:, 1], strict=True)
-            ]
-        )
-        self._n_places = np.array([ends[-1] for ends in bounds]) * self._n_cells
-        self._taken_with, self._table_row = self._tables(neighbours)
-
-    def _tables(self, neighbours: Sequence[np.ndarray]) -> tuple[dict[int, Tensor], Tensor]:
-        """Tables (U, P, K) by P, the number of places, and the row in them of each host.
-
-        A table has the places taken with each place: itself and those too near. P fills up.
-        """
-        rows, tables = [], defaultdict[int, dict[bytes, np.ndarray]](dict)
-        for n_places, near in zip(self._n_places.tolist(), neighbours, strict=True):
-            same_size = tables[n_places]
-            if near.tobytes() not in same_size:
-                same_size[near.tobytes()] = _taken_with(
-                    near, n_places // self._n_cells, self._settings.supercell
-                )
-            rows.append(list(same_size).index(near.tobytes()))
-        stacked = {}
-        for n_places, different in tables.items():
-            most = max(table.shape[1] for table in different.values())
-            stacked[n_places] = self._tensor(
-                [
-                    np.pad(table, ((0, 0), (0, most - table.shape[1])), constant_values=n_places)
-                    for table in different.values()
-                ]
-            )
-        return stacked, self._tensor(rows)
+        self._places = PlaceDraws(supercells, self.device, memory)
+        is_first = _HOLDS & (_HOLDS.cumsum(axis=1) == 1)
+        self._is_first, self._is_second = self._tensor(is_first), self._tensor(_HOLDS & ~is_first)
+        self._n_kinds = self._tensor(_HOLDS.sum(axis=1))
 
     def _tensor(self, values: object) -> Tensor:
         return torch.as_tensor(np.asarray(values), device=self.device)
 
-    def draw(self, host: np.ndarray, label: Tensor, seeds: Tensor) -> Draws:
+    def draw(self, host: np.ndarray, label: np.ndarray, seeds: Tensor) -> Draws:
         """Draw the defects of B rows.
 
         Args:
             host: (B,) index of each row's host, in CPU memory.
-            label: (B,) kind of defect, as in `Draws`.
+            label: (B,) what it holds, as in `Draws`, in CPU memory.
             seeds: (B,) int64 seed of each row; any numbers.
 
         Raises:
-            ValueError: a host has no room for so many interstitials. Only where its room is not
-            certain beforehand is that looked for, which waits for the device.
+            ValueError: a label is none of the settings', or a host has no room for so many
+            interstitials. Only where its room is not certain beforehand is that looked for, which
+            waits for the device.
         """
-        hosts = torch.from_numpy(host).to(self.device)
-        n_atoms = self._n_atoms[hosts]
-        fraction = self._low + (self._high - self._low) * _uniform(seeds, _FRACTION)
-        count = torch.round(fraction * n_atoms).long()
-        count = torch.minimum(torch.maximum(count, self._fewest[hosts]), self._largest[hosts])
-        rows = _Rows(hosts, label, count * (label > 0), seeds)
-        impurity = self._draw_impurity(rows)
-        place = self._draw_places(host, rows)
-        used = torch.arange(place.shape[1], device=self.device) < rows.count[:, None]
-        is_gone = used & _is_one_of(label, [_VACANCY, _SUBSTITUTION])[:, None]
+        last = self._settings.n_labels - 1
+        if len(label) and not 0 <= label.min() <= label.max() <= last:
+            wrong = label.min() if label.min() < 0 else label.max()
+            raise ValueError(f"label {wrong}: the kinds of defect are 0 to {last}")
+        hosts, labels = (torch.from_numpy(one).to(self.device) for one in (host, label))
+        n_defects = self._draw_numbers(hosts, labels, seeds)
+        vacancies, own, substitutions, between = n_defects[..., None].unbind(1)
+        impurity = self._draw_impurity(hosts, (substitutions + between)[:, 0] > 0, seeds)
+        place = self._draw_places(host, label, n_defects, seeds)
+        column = torch.arange(place.shape[1], device=self.device)
+        count = n_defects.sum(dim=1, keepdim=True)
+        is_used, is_own = column < count, column >= count - own
+        is_gone = column < vacancies + substitutions
         return Draws(
             host,
             self._most[host],
-            label,
-            rows.count,
-            (rows.count / n_atoms).float(),
+            labels,
+            n_defects,
+            (count[:, 0] / self._n_atoms[hosts]).float(),
             impurity,
             self._atomic_numbers[impurity],
             self._uiso[hosts, impurity].float(),
-            place * used,
-            is_gone.float(),
-            (used & (label != _VACANCY)[:, None]).float(),
+            place * is_used,
+            is_gone.float() - (is_used & is_own).float(),
+            ((column >= vacancies) & ~is_own).float(),
         )
 
     def variant(self, draws: Draws, row: int) -> Variant:
         """A row of draws as `HostSupercell.variant` gives it, for its atoms or its storage."""
-        impurity = int(draws.impurity[row])
-        concentration = int(draws.count[row]) / self.supercells[draws.host[row]].n_atoms
+        impurity, n_defects = int(draws.impurity[row]), tuple(draws.n_defects[row].tolist())
+        concentration = sum(n_defects) / self.supercells[draws.host[row]].n_atoms
         element = self._settings.impurities[impurity] if impurity >= 0 else None
         (change,) = self.changes(draws, slice(row, row + 1))
-        return Variant(int(draws.label[row]), concentration, element, change)
+        return Variant(int(draws.label[row]), n_defects, concentration, element, change)
 
     def changes(self, draws: Draws, rows: slice = slice(None)) -> list[Change]:
         """Rows of draws as the engines on the CPU take them."""
@@ -215,123 +164,67 @@ class DefectDraws:
         cell = np.stack(np.unravel_index(away, self._settings.supercell), axis=-1)
         # Not `draws.uiso`, of which float32 would tell a host's own atoms from each other.
         uiso = self._uiso.cpu().numpy()[host, impurity].tolist()
-        own = [self.supercells[index].host.element for index in host.tolist()]
-        n_gone, n_come = (
-            changed[rows].sum(dim=1).long().tolist() for changed in (draws.gone, draws.come)
-        )
-        return [
-            Change(
-                Occupied(site[row, : n_gone[row]], cell[row, : n_gone[row]]),
-                Occupied(site[row, : n_come[row]], cell[row, : n_come[row]]),
-                self._settings.impurities[which] if which >= 0 else own[row],
-                uiso[row],
-            )
-            for row, which in enumerate(impurity.tolist())
+        elements = [
+            self._settings.impurities[which] if which >= 0 else self.supercells[index].host.element
+            for index, which in zip(host.tolist(), impurity.tolist(), strict=True)
         ]
+        changes = []
+        for row, (vacancies, own, substitutions, between) in enumerate(
+            draws.n_defects[rows].tolist()
+        ):
+            on_host = vacancies + substitutions
+            places = Occupied(site[row], cell[row])
+            removed, added = places[:on_host], places[vacancies : on_host + between]
+            put = places[on_host + between : on_host + between + own]
+            changes.append(Change(removed, added, elements[row], uiso[row], put))
+        return changes
 
-    def _draw_impurity(self, rows: _Rows) -> Tensor:
-        own = self._own[rows.host]
+    def _draw_numbers(self, hosts: Tensor, labels: Tensor, seeds: Tensor) -> Tensor:
+        """(B, 4) defects of each kind: all together, and how two kinds share them."""
+        n_atoms, fewest, n_kinds = self._n_atoms[hosts], self._fewest[hosts], self._n_kinds[labels]
+        fraction = self._low + (self._high - self._low) * _uniform(seeds, _FRACTION)
+        count = torch.round(fraction * n_atoms).long()
+        count = torch.minimum(torch.maximum(count, n_kinds * fewest), self._largest[hosts])
+        share = fewest + (_uniform(seeds, _SHARE) * (count - 2 * fewest + 1)).long()
+        first = torch.where(n_kinds == 2, share, count)[:, None]
+        return self._is_first[labels] * first + self._is_second[labels] * (count[:, None] - first)
+
+    def _draw_impurity(self, hosts: Tensor, is_foreign: Tensor, seeds: Tensor) -> Tensor:
+        own = self._own[hosts]
         n_choices = self._n_elements - (own >= 0).long()
-        chosen = (_uniform(rows.seeds, _IMPURITY) * n_choices).long()
+        chosen = (_uniform(seeds, _IMPURITY) * n_choices).long()
         chosen = chosen + ((own >= 0) & (chosen >= own))
-        return torch.where(_is_one_of(rows.label, _LABELS_WITH["impurity"]), chosen, -1)
+        return torch.where(is_foreign, chosen, -1)
 
-    def _draw_places(self, host: np.ndarray, rows: _Rows) -> Tensor:
-        """(B, D) places of the defects; what lies behind a row's count has no meaning."""
-        place = torch.zeros((len(host), self._most.max()), dtype=torch.int64, device=self.device)
-        draw = self._draw_in_turn if self.device.type == "cpu" else self._draw_together
-        for together in self._batches(host):
-            hosts = host[together]
-            roomy = bool(self._roomy[hosts].all())
-            chosen = torch.from_numpy(together).to(self.device)
-            most = int(self._most[hosts].max())
-            part = rows.part(chosen)
-            n_places = int(self._n_places[hosts[0]])
-            place[chosen, :most], missing = draw(n_places, most, roomy, part)
-            if not roomy and bool(missing.any()):
-                self._refuse(hosts[missing.cpu().numpy()][0])
+    def _draw_places(
+        self, host: np.ndarray, label: np.ndarray, n_defects: Tensor, seeds: Tensor
+    ) -> Tensor:
+        """(B, D) places as in `Draws`; what lies behind a row's defects has no meaning."""
+        held = _HOLDS[label]
+        on_host, between = (
+            np.flatnonzero(held[:, kinds].any(axis=1)) for kinds in (~_IS_BETWEEN, _IS_BETWEEN)
+        )
+        # All drawn together, those of both sorts of place twice.
+        drawn = np.concatenate([on_host, between])
+        is_between = np.arange(len(drawn)) >= len(on_host)
+        rows = torch.from_numpy(drawn).to(self.device)
+        first, second = rows[: len(on_host)], rows[len(on_host) :]
+        vacancies, own, substitutions, foreign = n_defects.unbind(1)
+        n_on_host, n_between = vacancies + substitutions, own + foreign
+        counts = torch.cat([n_on_host[first], n_between[second]])
+        found = self._places.draw(host[drawn], is_between, counts, seeds[rows])
+        place = found.new_zeros((len(host), found.shape[1]))
+        place[first] = found[: len(on_host)]
+        behind = found[len(on_host) :]
+        if self._settings.mixed_variants:
+            both = torch.from_numpy(np.flatnonzero(held[between][:, _IS_BETWEEN].all(axis=1)))
+            both = both.to(self.device)
+            of = second[both]
+            behind[both] = _shuffled(behind[both], n_between[of], seeds[of])
+        column = torch.arange(place.shape[1], device=self.device) - n_on_host[second, None]
+        behind = behind.gather(1, column.clamp(min=0))
+        place[second] = torch.where(column < 0, place[second], behind)
         return place
-
-    def _batches(self, host: np.ndarray) -> Iterator[np.ndarray]:
-        """Rows to draw together: of hosts with as many places, so that all look through their own.
-
-        No more than the device has memory for.
-        """
-        budget = self._memory or memory_budget(self.device)
-        for n_places in np.unique(self._n_places[host]).tolist():
-            rows = np.flatnonzero(self._n_places[host] == n_places)
-            at_once = max(1, budget // (_BYTES_PER_PLACE * n_places))
-            for start in range(0, len(rows), at_once):
-                yield rows[start : start + at_once]
-
-    def _draw_together(
-        self, n_places: int, most: int, roomy: bool, rows: _Rows
-    ) -> tuple[Tensor, Tensor]:
-        """(b, most) places, and whether (b,) there was no room for all of them."""
-        sublattices = self._in_order(rows)
-        place = torch.zeros((len(sublattices), most), dtype=torch.int64, device=self.device)
-        missing = torch.ones_like(rows.label, dtype=torch.bool)
-        # Where each orbit has room, the first in the order is the only one to be tried.
-        for attempt in range(1 if roomy else sublattices.shape[1]):
-            counters = torch.arange(n_places, device=self.device) + attempt * n_places
-            keys = (random_words(rows.seeds[:, None], counters) >> 33).int()
-            found, all_there = self._draw_on(sublattices[:, attempt], most, rows, keys)
-            place = torch.where(missing[:, None], found, place)
-            missing &= ~all_there
-        return place, missing
-
-    def _draw_in_turn(
-        self, n_places: int, most: int, roomy: bool, rows: _Rows
-    ) -> tuple[Tensor, Tensor]:
-        """As `_draw_together`, row after row on the CPU, where that takes a tenth of the time."""
-        place = torch.zeros((len(rows.seeds), most), dtype=torch.int64)
-        missing = draw_apart(
-            rows.seeds.numpy().view(np.uint64),
-            rows.count.numpy(),
-            self._in_order(rows).numpy(),
-            self._bounds[rows.host].numpy(),
-            self._taken_with[n_places].numpy(),
-            self._table_row[rows.host].numpy(),
-            n_places,
-            place.numpy(),
-        )
-        return place, torch.from_numpy(missing)
-
-    def _in_order(self, rows: _Rows) -> Tensor:
-        """(b, A) sublattices to draw on: the next one where there is no room on those before."""
-        orbits = torch.arange(self._bounds.shape[1] - 2, device=self.device)
-        keys = random_words(rows.seeds[:, None], orbits + _ORBITS)
-        absent = orbits >= self._n_orbits[rows.host, None]
-        order = keys.masked_fill(absent, torch.iinfo(torch.int64).max).argsort(dim=1)
-        is_interstitial = _is_one_of(rows.label, _LABELS_WITH["interstitial"])
-        return (1 + order) * is_interstitial[:, None]
-
-    def _draw_on(
-        self, sublattice: Tensor, most: int, rows: _Rows, keys: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """(b, most) places on each row's sublattice by rising key (b, P), and whether all exist."""
-        n_places = keys.shape[1]
-        places = torch.arange(n_places, device=self.device)
-        start, stop = (self._bounds[rows.host, sublattice + end, None] for end in (0, 1))
-        keys.masked_fill_((places < start) | (places >= stop), _TAKEN)
-        # An extra column takes what fills up the table.
-        keys = torch.cat([keys, torch.full_like(keys[:, :1], _TAKEN)], dim=1)
-        taken_with, row = self._taken_with[n_places], self._table_row[rows.host]
-        found, found_keys = [], []
-        for _ in range(most):
-            chosen = keys.argmin(dim=1, keepdim=True)
-            found.append(chosen)
-            found_keys.append(keys.gather(1, chosen))
-            keys.scatter_(1, taken_with[row, chosen[:, 0]], _TAKEN)
-        wanted = torch.arange(most, device=self.device) < rows.count[:, None]
-        is_there = torch.cat(found_keys, dim=1) < _TAKEN
-        return torch.cat(found, dim=1), (is_there | ~wanted).all(dim=1)
-
-    def _refuse(self, host: int) -> None:
-        raise ValueError(
-            f"{self.supercells[host].host.id}: no room for so many interstitials; lower the "
-            "fraction or the separation"
-        )
 
 
 def random_seeds(n_rows: int, generator: torch.Generator) -> Tensor:
@@ -345,54 +238,12 @@ def _uniform(seeds: Tensor, counter: int) -> Tensor:
     return uniform(seeds, torch.full_like(seeds, counter))
 
 
-def _is_one_of(label: Tensor, labels: list[int]) -> Tensor:
-    chosen = torch.zeros_like(label, dtype=torch.bool)
-    for one in labels:
-        chosen |= label == one
-    return chosen
+def _shuffled(place: Tensor, count: Tensor, seeds: Tensor) -> Tensor:
+    """Places (b, D) of which the first `count` (b,) are in a random order.
 
-
-def _sublattices(supercell: HostSupercell) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the host's own sites and of each orbit's, and what is too near each site.
-
-    The latter (n, 3) are rows of a site, one too near it of its orbit, and the cell that is in.
+    The order in which they were drawn is not: the first had more room around them.
     """
-    sites, n_host = supercell.crystal.sites, len(supercell.host.frac)
-    ends = np.cumsum([0, n_host, *(len(orbit.frac) for orbit in supercell.orbits)])
-    orbit = np.searchsorted(ends, np.arange(len(sites.frac)), side="right")
-    too_near = supercell.too_near[sites.class_of] & (orbit[:, None] == orbit)[..., None]
-    too_near[:n_host] = False
-    # A site is not in its own way, however small the supercell.
-    too_near[np.arange(len(orbit)), np.arange(len(orbit)), 0] = False
-    return ends, np.argwhere(too_near)
-
-
-def _taken_with(near: np.ndarray, n_sites: int, repeats: tuple[int, ...]) -> np.ndarray:
-    """(P, K) each place and those too near it; P where there are fewer than K."""
-    site, other, away = near.T
-    rank = np.arange(len(site)) - np.searchsorted(site, site)
-    n_cells = int(np.prod(repeats))
-    cells = np.indices(repeats).reshape(3, -1)
-    taken = np.full((n_sites, n_cells, 2 + rank.max(initial=-1)), n_sites * n_cells)
-    taken[:, :, 0] = np.arange(n_sites * n_cells).reshape(n_sites, n_cells)
-    steps = np.stack(np.unravel_index(away, repeats))
-    cell = np.ravel_multi_index(cells[:, None] + steps[..., None], repeats, mode="wrap")
-    taken[site, :, 1 + rank] = other[:, None] * n_cells + cell
-    return taken.reshape(n_sites * n_cells, -1)
-
-
-def _has_room(ends: np.ndarray, near: np.ndarray, most: int, n_cells: int) -> bool:
-    """Whether each orbit is sure to hold `most` interstitials: each keeps off its neighbours."""
-    n_near = np.bincount(near[:, 0], minlength=ends[-1])
-    return all(
-        (stop - start) * n_cells >= most * (1 + n_near[start:stop].max())
-        for start, stop in pairwise(ends[1:].tolist())
-    )
-
-
-def _padded(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Arrays (n,) in one, with zeros behind the shorter ones."""
-    joined = np.zeros((len(arrays), max(map(len, arrays))), dtype=np.int64)
-    for row, array in zip(joined, arrays, strict=True):
-        row[: len(array)] = array
-    return joined
+    column = torch.arange(place.shape[1], device=place.device)
+    keys = random_words(seeds[:, None], _SHUFFLE - column)
+    keys = keys.masked_fill(column >= count[:, None], torch.iinfo(torch.int64).max)
+    return place.gather(1, keys.argsort(dim=1, stable=True))

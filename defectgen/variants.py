@@ -11,14 +11,12 @@ import numpy as np
 
 from defectgen.elements import debye_uiso
 from defectgen.host import Host
-from defectgen.settings import IMPURITY_KINDS, INTERSTITIAL_KINDS, KINDS, DefectSettings
+from defectgen.settings import IMPURITY_KINDS, KIND_SETS, KINDS, DefectSettings
 from defectgen.sites import interstitial_sites
 from defectgen.voids import nearest_neighbour
-from pdfcalc.displacements import Occupied, Sites
+from pdfcalc.displacements import NOWHERE, Occupied, Sites
 from pdfcalc.lattice import Change, LatticeCrystal
 from pdfcalc.structure import AtomicStructure
-
-_NONE = Occupied(np.empty(0, dtype=np.int64), np.empty((0, 3), dtype=np.int64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +24,15 @@ class Variant:
     """One defective (or the pristine) state of a host's supercell.
 
     Args:
-        label: 0 for the pristine host, else 1 + the kind's place in `KINDS`.
-        concentration: number of defects as a fraction of the host's atoms.
+        label: place of what it holds in `KIND_SETS`; 0 for the pristine host.
+        n_defects: number of defects of each of `KINDS`.
+        concentration: number of all defects as a fraction of the host's atoms.
         impurity: symbol of the foreign element; None where there is none.
         change: the sites emptied and filled.
     """
 
     label: int
+    n_defects: tuple[int, ...]
     concentration: float
     impurity: str | None
     change: Change
@@ -57,40 +57,35 @@ class HostSupercell:
             ValueError: the host has no room for so many interstitials, or no number of defects
             gives a fraction in the range.
         """
-        kind = self.settings.kind_of(index)
-        if kind is None:
-            return Variant(0, 0.0, None, Change(_NONE, _NONE, self.host.element, self.host.uiso))
+        kinds = self.settings.kinds_of(index)
         rng = np.random.default_rng(_seed_sequence(seed, self.host.id, index))
-        count = self._draw_count(rng)
-        impurity = self._draw_impurity(rng) if kind in IMPURITY_KINDS else None
-        element, uiso = self.host.element, self.host.uiso
-        if impurity is not None:
-            element, uiso = impurity, debye_uiso(impurity, self.host.temperature or 300.0)
-        if kind in INTERSTITIAL_KINDS:
-            removed, added = _NONE, self._draw_interstitials(rng, count)
-        else:
-            removed = self._draw_host_atoms(rng, count)
-            added = removed if kind == "substitution" else _NONE
-        change = Change(removed, added, element, uiso)
-        return Variant(1 + KINDS.index(kind), count / self.n_atoms, impurity, change)
+        n_defects = self._draw_numbers(rng, kinds)
+        element, uiso, impurity = self.host.element, self.host.uiso, None
+        if set(kinds) & set(IMPURITY_KINDS):
+            element = impurity = self._draw_impurity(rng)
+            uiso = debye_uiso(element, self.host.temperature or 300.0)
+        removed, added, own = self._draw_places(rng, *n_defects)
+        change = Change(removed, added, element, uiso, own)
+        concentration = sum(n_defects) / self.n_atoms
+        return Variant(KIND_SETS.index(kinds), n_defects, concentration, impurity, change)
 
     def atoms(self, variant: Variant) -> AtomicStructure:
         """The atoms of a variant in the supercell."""
         repeats = self.crystal.sites.repeats
         every = self._host_places
-        removed, added = variant.change.removed, variant.change.added
+        removed, added, own = variant.change.removed, variant.change.added, variant.change.own
         gone = {(s, *c) for s, c in zip(removed.site.tolist(), removed.cell.tolist(), strict=True)}
         kept = [
             (s, *c) not in gone
             for s, c in zip(every.site.tolist(), every.cell.tolist(), strict=True)
         ]
-        filled = _joined(every[np.array(kept)], added)
-        n_kept, n_added = sum(kept), len(added.site)
+        filled = _joined(every[np.array(kept)], own, added)
+        n_own, n_added = self.n_atoms + variant.change.n_own, len(added.site)
         return AtomicStructure(
             self.crystal.sites.lattice,
             (self.crystal.sites.frac[filled.site] + filled.cell) / repeats,
-            [self.host.element] * n_kept + [variant.change.element] * n_added,
-            [self.host.uiso] * n_kept + [variant.change.uiso] * n_added,
+            [self.host.element] * n_own + [variant.change.element] * n_added,
+            [self.host.uiso] * n_own + [variant.change.uiso] * n_added,
         )
 
     @cached_property
@@ -98,7 +93,8 @@ class HostSupercell:
         """Fewest and most defects whose fraction of the host's atoms is in the settings' range.
 
         Raises:
-            ValueError: there is no such number.
+            ValueError: there is no such number, or none that two kinds can share, each with no
+            fewer than the fewest.
         """
         low, high = self.settings.fraction
         fewest = int(np.ceil(low * self.n_atoms - 1e-9))
@@ -108,19 +104,50 @@ class HostSupercell:
                 f"{self.host.id}: no number of its {self.n_atoms} atoms is {low:g} to {high:g} of "
                 "them; take a larger supercell or a wider fraction"
             )
+        if self.settings.mixed_variants and 2 * fewest > most:
+            raise ValueError(
+                f"{self.host.id}: {most} defects at most are too few for two kinds with "
+                f"{fewest} of its {self.n_atoms} atoms each; take a larger supercell or a wider "
+                "fraction"
+            )
         return fewest, most
 
-    def _draw_count(self, rng: np.random.Generator) -> int:
+    def _draw_numbers(self, rng: np.random.Generator, kinds: tuple[str, ...]) -> tuple[int, ...]:
+        """Number of defects of each of `KINDS`: all together, and how two kinds share them."""
+        if not kinds:
+            return (0,) * len(KINDS)
         low, high = self.settings.fraction
         fraction = low + (high - low) * rng.random()
-        return int(np.clip(round(fraction * self.n_atoms), *self.count_range))
+        fewest, most = self.count_range
+        total = int(np.clip(round(fraction * self.n_atoms), len(kinds) * fewest, most))
+        first = int(rng.integers(fewest, total - fewest + 1)) if len(kinds) == 2 else total
+        numbers = dict(zip(kinds, (first, total - first), strict=False))
+        return tuple(numbers.get(kind, 0) for kind in KINDS)
 
     def _draw_impurity(self, rng: np.random.Generator) -> str:
         choices = [e for e in self.settings.impurities if e != self.host.element]
         return choices[rng.integers(len(choices))]
 
-    def _draw_host_atoms(self, rng: np.random.Generator, count: int) -> Occupied:
-        return self._host_places[rng.permutation(self.n_atoms)[:count]]
+    def _draw_places(
+        self,
+        rng: np.random.Generator,
+        vacancies: int,
+        self_interstitials: int,
+        substitutions: int,
+        interstitials: int,
+    ) -> tuple[Occupied, Occupied, Occupied]:
+        """Where host atoms go, foreign ones come, and host atoms come."""
+        removed = between = NOWHERE
+        if vacancies + substitutions:
+            chosen = rng.permutation(self.n_atoms)[: vacancies + substitutions]
+            removed = self._host_places[chosen]
+        if self_interstitials + interstitials:
+            between = self._draw_interstitials(rng, self_interstitials + interstitials)
+        if self_interstitials and interstitials:
+            # The first that were put had more room around them.
+            between = between[rng.permutation(len(between.site))]
+        own, foreign = between[:self_interstitials], between[self_interstitials:]
+        return removed, _joined(removed[vacancies:], foreign), own
 
     def _draw_interstitials(self, rng: np.random.Generator, count: int) -> Occupied:
         """Interstitials on one kind of site, put at random where none is too near.
@@ -174,9 +201,9 @@ class HostSupercell:
         return Occupied(np.repeat(sites, len(cells)), np.tile(cells, (len(sites), 1)))
 
 
-def _joined(first: Occupied, second: Occupied) -> Occupied:
+def _joined(*parts: Occupied) -> Occupied:
     return Occupied(
-        np.concatenate([first.site, second.site]), np.concatenate([first.cell, second.cell])
+        np.concatenate([part.site for part in parts]), np.concatenate([part.cell for part in parts])
     )
 
 

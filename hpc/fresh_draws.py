@@ -22,7 +22,7 @@ from torch import Tensor
 
 from defectgen.host import Host
 from defectgen.random_words import normal, random_words, uniform
-from defectgen.settings import KINDS, DefectSettings
+from defectgen.settings import DefectSettings
 from defectgen.variants import HostSupercell, Variant
 from hpc.description import PDFSettings, first_mistake
 from hpc.store import Store
@@ -226,16 +226,14 @@ class FreshDraws:
 
         Args:
             host: (n,) index of each row's host.
-            label: (n,) kind of defect, 1 + its place in `KINDS`; 0 for none.
+            label: (n,) what it holds, its place in `defectgen.settings.KIND_SETS`.
             number: (n,) which draw of its host and label in the epoch it is.
 
         Raises:
-            ValueError: a label is of no kind, or a host has no room for its defects.
+            ValueError: the hosts are not drawn with such a label, or one has no room for its
+                defects.
         """
         host, label, number = (np.asarray(row, dtype=np.int64) for row in (host, label, number))
-        if len(label) and not 0 <= label.min() <= label.max() <= len(KINDS):
-            wrong = label.min() if label.min() < 0 else label.max()
-            raise ValueError(f"label {wrong}: the kinds of defect are 0 to {len(KINDS)}")
         seeds = self._row_seeds(host, label, number, epoch)
         shape, device = (len(host), self._pdf.points), self._device
         pristine, defective = torch.empty((2, *shape), device=device)
@@ -260,8 +258,7 @@ class FreshDraws:
         ((prepared, _),) = self._prepared(np.array([host]), epoch)
         seeds = self._row_seeds(np.array([host]), np.array([label]), np.array([number]), epoch)
         draws, place = prepared.stream.draws, prepared.place[host]
-        labels = torch.tensor([label], device=self._device)
-        drawn = draws.draw(np.array([place]), labels, seeds.to(self._device))
+        drawn = draws.draw(np.array([place]), np.array([label]), seeds.to(self._device))
         return draws.supercells[place], draws.variant(drawn, 0), prepared.pdf
 
     def _row_seeds(

@@ -7,12 +7,12 @@ import warnings
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from defectgen.host import Host
-from defectgen.settings import KINDS
+from defectgen.settings import KIND_SETS, KINDS, set_name
 from hpc.description import RunDescription
 from hpc.observables import Observable, PairDistributionFunction
 
@@ -23,28 +23,6 @@ if TYPE_CHECKING:
 _HOSTS_PER_CHUNK = 8
 # Few enough that they are gone again before Python's garbage collector has looked at them twice.
 _HOSTS_PER_BLOCK = 128
-VARIANT_ARRAYS: dict[str, tuple[str, Any, dict[str, Any]]] = {
-    "label": (
-        "int8",
-        -1,
-        {
-            "long_name": "kind of defect; -1 where the host failed",
-            "flag_values": list(range(len(KINDS) + 1)),
-            "flag_meanings": " ".join(("pristine", *KINDS)),
-        },
-    ),
-    "concentration": (
-        "float32",
-        math.nan,
-        {"long_name": "defects as a fraction of host atoms", "units": "1"},
-    ),
-    "impurity": (
-        "uint8",
-        0,
-        {"long_name": "atomic number of the impurity; 0 where there is none", "units": "1"},
-    ),
-    "n_atoms": ("int32", 0, {"long_name": "atoms in the supercell", "units": "1"}),
-}
 HOST_COLUMNS: dict[str, tuple[Any, dict[str, Any]]] = {
     "id": (str, {"long_name": "host"}),
     "element": (str, {"long_name": "host element"}),
@@ -63,6 +41,45 @@ HOST_COLUMNS: dict[str, tuple[Any, dict[str, Any]]] = {
     "origin": (str, {"long_name": "published, derived or cif"}),
     "source": (str, {"long_name": "citation or file of the host"}),
 }
+
+
+class VariantArray(NamedTuple):
+    """What a store tells of each variant beside the observable."""
+
+    dtype: str
+    fill_value: Any
+    attributes: dict[str, Any]
+    dimensions: tuple[str, ...] = ("structure", "variant")
+
+
+def variant_arrays(description: RunDescription) -> dict[str, VariantArray]:
+    """The arrays of a run's store, by name, that say what each variant is."""
+    names = [set_name(kinds) for kinds in KIND_SETS[: description.defects.n_labels]]
+    arrays = {
+        "label": VariantArray(
+            "int8",
+            -1,
+            {
+                "long_name": "kind of defect; -1 where the host failed",
+                "flag_values": list(range(len(names))),
+                "flag_meanings": " ".join(names),
+            },
+        ),
+        "concentration": VariantArray(
+            "float32", math.nan, {"long_name": "defects as a fraction of host atoms", "units": "1"}
+        ),
+        "impurity": VariantArray(
+            "uint8",
+            0,
+            {"long_name": "atomic number of the impurity; 0 where there is none", "units": "1"},
+        ),
+        "n_atoms": VariantArray("int32", 0, {"long_name": "atoms in the supercell", "units": "1"}),
+    }
+    if description.defects.mixed_variants:
+        attributes = {"long_name": "defects of each kind in the supercell", "units": "1"}
+        dimensions = ("structure", "variant", "kind")
+        arrays["n_defects"] = VariantArray("int32", 0, attributes, dimensions)
+    return arrays
 
 
 def observable_of(description: RunDescription) -> Observable:
@@ -149,6 +166,9 @@ def _create_coordinates(group: zarr.Group, description: RunDescription) -> None:
         np.arange(description.defects.n_variants, dtype="int32"),
         {"long_name": "variant of the host; 0 is the pristine host"},
     )
+    if description.defects.mixed_variants:
+        kinds = np.array(KINDS, np.dtypes.StringDType())
+        coordinates["kind"] = kinds, {"long_name": "kind of defect"}
     for name, (values, attributes) in coordinates.items():
         group.create_array(
             name, data=values, dimension_names=(name,), attributes=attributes, overwrite=True
@@ -171,14 +191,16 @@ def _create_variant_arrays(group: zarr.Group, description: RunDescription, n_hos
         attributes={**observable.attributes, "coordinates": "id"},
         overwrite=True,
     )
-    for name, (dtype, fill_value, attributes) in VARIANT_ARRAYS.items():
+    sizes = {"structure": n_hosts, "variant": n_variants, "kind": len(KINDS)}
+    for name, array in variant_arrays(description).items():
+        shape = tuple(sizes[dimension] for dimension in array.dimensions)
         group.create_array(
             name,
-            shape=(n_hosts, n_variants),
-            chunks=(shard, n_variants),
-            dtype=dtype,
-            fill_value=fill_value,
-            dimension_names=("structure", "variant"),
-            attributes=attributes,
+            shape=shape,
+            chunks=(shard, *shape[1:]),
+            dtype=array.dtype,
+            fill_value=array.fill_value,
+            dimension_names=array.dimensions,
+            attributes=array.attributes,
             overwrite=True,
         )

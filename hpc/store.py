@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from defectgen.host import Host
 from defectgen.library import open_library, write_library
 from hpc.description import RunDescription, differences, first_mistake
-from hpc.layout import VARIANT_ARRAYS, HostColumns, create_group, observable_of
+from hpc.layout import HostColumns, create_group, observable_of, variant_arrays
 from hpc.ledger import DoneRecord
 from hpc.observables import Observable
 from hpc.plan import Shard, Task, plan_shards, task_of
@@ -105,7 +105,7 @@ class Store:
     @property
     def variant_arrays(self) -> list[str]:
         """The names of the arrays that tasks write."""
-        return [self.observable.name, *VARIANT_ARRAYS]
+        return [self.observable.name, *variant_arrays(self.description)]
 
     def write_shard(self, task: Task, rows: Mapping[str, np.ndarray]) -> None:
         """Write the rows (n_hosts, V, ...) of each of `variant_arrays` for one task.

@@ -59,7 +59,7 @@ class VariantStream:
 
         Args:
             host: (B,) index of each row's host.
-            label: (B,) kind of defect, as in `Draws`.
+            label: (B,) what it holds, as in `Draws`.
             seeds: (B,) int64 seed of each row; any numbers, on any device.
 
         Returns:
@@ -68,9 +68,8 @@ class VariantStream:
         Raises:
             ValueError: a host has no room for so many interstitials.
         """
-        device = self.draws.device
-        labels = torch.from_numpy(np.asarray(label, dtype=np.int64)).to(device)
-        drawn = self.draws.draw(np.asarray(host, dtype=np.int64), labels, seeds.to(device))
+        hosts, labels = (np.asarray(one, dtype=np.int64) for one in (host, label))
+        drawn = self.draws.draw(hosts, labels, seeds.to(self.draws.device))
         return self._engine.pdfs(drawn), drawn
 
 

@@ -119,7 +119,7 @@ def host_rows(host: Host, store: Store) -> dict[str, np.ndarray]:
     values = store.observable.compute(supercell.crystal, changes)
     if not np.isfinite(values).all():
         raise ValueError(f"{store.observable.name} is not finite")
-    return {
+    rows = {
         store.observable.name: values.astype(np.float32),
         "label": np.array([variant.label for variant in variants]),
         "concentration": np.array([variant.concentration for variant in variants]),
@@ -127,9 +127,9 @@ def host_rows(host: Host, store: Store) -> dict[str, np.ndarray]:
             [atomic_number(v.impurity) if v.impurity else 0 for v in variants], dtype=np.uint8
         ),
         "n_atoms": np.array(
-            [
-                supercell.n_atoms - len(change.removed.site) + len(change.added.site)
-                for change in changes
-            ]
+            [supercell.n_atoms + change.n_own + len(change.added.site) for change in changes]
         ),
     }
+    if store.description.defects.mixed_variants:
+        rows["n_defects"] = np.array([variant.n_defects for variant in variants])
+    return rows

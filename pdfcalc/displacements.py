@@ -104,6 +104,10 @@ class Occupied:
         return Occupied(self.site[chosen], self.cell[chosen])
 
 
+NOWHERE = Occupied(np.empty(0, dtype=np.int64), np.empty((0, 3), dtype=np.int64))
+"""No atoms."""
+
+
 def find_sites(frac: np.ndarray, lattice: np.ndarray) -> tuple[Sites, Occupied]:
     """The fewest sites of a repeated unit cell on which all atoms of a supercell sit.
 

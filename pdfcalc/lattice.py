@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from pdfcalc.class_response import ClassResponse
-from pdfcalc.displacements import Occupied, Sites, find_sites
+from pdfcalc.displacements import NOWHERE, Occupied, Sites, find_sites
 from pdfcalc.kernels.counts import count_around, count_change
 from pdfcalc.parameters import PDFParameters
 from pdfcalc.peaks import Mesh, Shells, longest_distance
@@ -49,12 +49,26 @@ def lattice_peaks(
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What makes a variant of a lattice: sites emptied, and sites filled by one element."""
+    """What makes a variant of a lattice: sites emptied, and sites filled.
+
+    Args:
+        removed: filled sites that are emptied.
+        added: sites, empty or emptied, that are filled by another element.
+        element: that element.
+        uiso: mean-square displacement of its atoms, A^2.
+        own: empty sites that are filled by the crystal's own element.
+    """
 
     removed: Occupied
     added: Occupied
     element: str
     uiso: float
+    own: Occupied = NOWHERE
+
+    @property
+    def n_own(self) -> int:
+        """Atoms of the crystal's own element that come, less those that go."""
+        return len(self.own.site) - len(self.removed.site)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +144,9 @@ class LatticeCrystal:
         power = scattering_power(self.element, parameters)
         new_power = np.array([scattering_power(change.element, parameters) for change in changes])
         n_new = np.array([len(change.added.site) for change in changes])
-        n_kept = self.n_atoms - np.array([len(change.removed.site) for change in changes])
-        n_atoms = n_kept + n_new
-        scale = n_atoms / (n_kept * power + n_new * new_power) ** 2
+        n_own = self.n_atoms + np.array([change.n_own for change in changes])
+        n_atoms = n_own + n_new
+        scale = n_atoms / (n_own * power + n_new * new_power) ** 2
         products = [np.full(len(changes), power**2), 2 * power * new_power, new_power**2]
         weighted = self._count(changes) * (scale * products).T[:, :, None]
         new_uiso = np.array([change.uiso for change in changes])
@@ -149,10 +163,8 @@ class LatticeCrystal:
             new_uiso: (V,) of the new atoms, A^2.
             has_new: (V,) whether there are any.
         """
-        alike = new_uiso == self.uiso
         kept, mixed, new = weighted.transpose(1, 0, 2)
-        kept = np.where(alike[:, None], kept + mixed + new, kept)
-        others = np.flatnonzero(has_new & ~alike)
+        others = np.flatnonzero(has_new)
         own, foreign = np.full(len(new_uiso), self.uiso), new_uiso[others]
         u_sums = np.concatenate([2 * own, own[others] + foreign, 2 * foreign])
         rows = np.concatenate([np.arange(len(new_uiso)), others, others])
@@ -161,14 +173,14 @@ class LatticeCrystal:
         return u_sums[order], rows[order], np.ascontiguousarray(weights[order].T)
 
     def _count(self, changes: Sequence[Change]) -> np.ndarray:
-        """(V, 3, C) pairs of host atoms, of host atoms with new ones, and of new ones."""
+        """(V, 3, C) pairs of own atoms, of own atoms with new ones, and of new ones."""
         class_of, n_classes = self.sites.class_of, len(self.sites.vectors)
         around = self._around
         counts = np.zeros((len(changes), 3, n_classes), dtype=np.int64)
         counts[:, 0] = around[: self.n_filled].sum(axis=0) * (self.n_atoms // self.n_filled)
         for change, of_change in zip(changes, counts, strict=True):
-            gone, added = change.removed, change.added
-            sites = (gone.site, gone.cell, added.site, added.cell)
+            gone, own, new = change.removed, change.own, change.added
+            sites = (gone.site, gone.cell, own.site, own.cell, new.site, new.cell)
             count_change(class_of, self.sites.repeats, around, *sites, of_change)
         return counts
 

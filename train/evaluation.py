@@ -13,6 +13,7 @@ import torch
 from train.calibration import read_calibration
 from train.data import PDFStore, read_store
 from train.distributed import World
+from train.kinds import hold_sets, score_kinds
 from train.models import Model, Outputs
 from train.rundir import RunConfig, load_model, read_config, read_leakage, read_rows
 from train.sources import FRACTION_UNIT, Source, StoreSource
@@ -62,6 +63,9 @@ def predict(
 def score(logits: torch.Tensor, target: torch.Tensor, classes: Sequence[str]) -> dict[str, Any]:
     """Accuracy, top-2, precision/recall/F1 and counts per class, confusion, calibration.
 
+    Where classes are sets of kinds, accuracy is that of the whole set, and scores of each kind are
+    there as well, `per_kind`.
+
     `confusion[i][j]` counts rows of true class i predicted as j. Calibration is the expected
     calibration error over 15 equal bins of confidence (Guo et al., ICML 2017).
     """
@@ -76,6 +80,7 @@ def score(logits: torch.Tensor, target: torch.Tensor, classes: Sequence[str]) ->
     predicted, labels = probability.argmax(1), range(len(classes))
     columns = precision_recall_fscore_support(target, predicted, labels=labels, zero_division=0)
     ece = multiclass_calibration_error(probability, target, len(classes), CALIBRATION_BINS)
+    of_kinds = {"per_kind": score_kinds(probability, target, classes)} if hold_sets(classes) else {}
     return {
         "accuracy": float((predicted == target).float().mean()),
         "top2": float(top_k_accuracy_score(target, probability, k=2, labels=labels)),
@@ -90,6 +95,7 @@ def score(logits: torch.Tensor, target: torch.Tensor, classes: Sequence[str]) ->
             "bins": CALIBRATION_BINS,
             "mean_confidence": float(probability.amax(1).mean()),
         },
+        **of_kinds,
     }
 
 

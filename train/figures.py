@@ -77,7 +77,8 @@ def to_svg(figure: Figure) -> str:
 def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     """(C, C) counts of true (row) against predicted class, shaded by the fraction of the row."""
     fraction = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    figure = Figure(figsize=(5.2, 4.2), layout="constrained")
+    size = max(1, len(classes) / 5)
+    figure = Figure(figsize=(5.2 * size, 4.2 * size), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(fraction, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(confusion):
@@ -85,8 +86,8 @@ def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
         text = f"{count}\n{100 * shade:.1f} %"
         colour = "#ffffff" if shade > 0.5 else "#000000"
         axes.text(column, row, text, ha="center", va="center", color=colour)
-    names = [name.replace("_", "-\n") for name in classes]
-    axes.set_xticks(range(len(names)), names)
+    names = [name.replace("_", "-\n").replace("+", "\n+ ") for name in classes]
+    axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 5 else 0)
     axes.set_yticks(range(len(names)), names)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -132,7 +133,7 @@ def accuracy_figure(
     classes: Sequence[str],
 ) -> Figure:
     """Accuracy against concentration (fraction) and |Z host - Z impurity| (0: no impurity)."""
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     edges = np.linspace(0, max(0.1, concentration.max()) * 1.0001, 9)
     for index, name in enumerate(classes):
@@ -140,7 +141,6 @@ def accuracy_figure(
         _plot_bins(left, concentration[of], correct[of], edges, 100 * edges, _line(index, name))
     left.set(xlabel="defects per host atom (%)", ylabel="accuracy (%)", title="By concentration")
     left.set_ylim(-3, 103)
-    left.legend(fontsize="small")
     steps = np.array([1, 2, 3, 4, 6, 9, 16, 31, 200])
     for index, name in enumerate(classes):
         of = (label == index) & (charge_step > 0)
@@ -151,7 +151,8 @@ def accuracy_figure(
     names[-1] = f"≥{steps[-2]}"
     right.set_xticks(np.arange(len(names)) + 0.5, names)
     right.set(xlabel="|Z host - Z impurity|", title="By the impurity's distance in Z")
-    right.legend(fontsize="small")
+    lines = left.get_legend_handles_labels()
+    figure.legend(*lines, loc="outside lower center", ncols=4, fontsize="small")
     return figure
 
 
@@ -172,7 +173,9 @@ def _plot_bins(
 
 
 def _line(index: int, name: str) -> dict[str, Any]:
-    return {"color": COLOURS[index % len(COLOURS)], "label": name.replace("_", "-")}
+    again, colour = divmod(index, len(COLOURS))
+    style = "--" if again else "-"
+    return {"color": COLOURS[colour], "ls": style, "label": name.replace("_", "-")}
 
 
 def example_figure(r: np.ndarray, examples: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Figure:

@@ -14,7 +14,7 @@ import torch
 from defectgen.cif import read_cif, read_structure
 from defectgen.elements import atomic_number, metals
 from defectgen.host import Host
-from defectgen.settings import IMPURITY_KINDS
+from defectgen.settings import IMPURITY_KINDS, KINDS, kinds_named
 from pdfcalc import AtomicStructure, calculate_pdf
 from pdfcalc.gr_files import GrFile, read_gr
 from pdfcalc.refinement import BEYOND, Refinement, measured_parameters, refine_host
@@ -99,6 +99,14 @@ class Prediction:
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
     @property
+    def kinds(self) -> dict[str, float]:
+        """Probability of each kind of defect, whatever else is there."""
+        return {
+            kind: sum(p for name, p in self.probabilities.items() if kind in kinds_named(name))
+            for kind in KINDS
+        }
+
+    @property
     def verdict(self) -> str:
         """The class that is claimed: "pristine" unless a defect is STRONG-ly likelier, or none."""
         if self.refusals:
@@ -122,6 +130,7 @@ class Prediction:
             "refusals": list(self.refusals),
             "most_likely": self.most_likely,
             "probabilities": self.probabilities,
+            "kinds": self.kinds,
             **estimates,
             "elements": list(self.elements),
             "strangeness": self.strangeness,
@@ -248,7 +257,8 @@ class Predictor:
             values = zip(mean[0].tolist(), log_deviation[0].exp().tolist(), strict=True)
             (of_unit, deviation), of_impurity = values
             fraction = FRACTION_UNIT * of_unit, FRACTION_UNIT * deviation
-            contrast = of_impurity if most_likely in IMPURITY_KINDS else None
+            has_impurity = set(kinds_named(most_likely)) & set(IMPURITY_KINDS)
+            contrast = of_impurity if has_impurity else None
         return {
             "probabilities": probabilities,
             "fraction": fraction,

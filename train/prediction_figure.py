@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from defectgen.elements import metals
 from defectgen.host import Host
-from defectgen.settings import KINDS, DefectSettings
+from defectgen.settings import KIND_SETS, DefectSettings, kinds_named
 from hpc.description import PDFSettings
 from hpc.streaming import VariantStream
 from train.figures import COLOURS, INK, report_style, to_svg
@@ -66,7 +66,7 @@ def _plot_change(axes: Axes, config: RunConfig, found: Prediction) -> None:
 
 
 def _plot_classes(axes: Axes, found: Prediction) -> None:
-    names = [name.replace("_", "-") for name in found.probabilities]
+    names = [name.replace("_", "-").replace("+", "\n+ ") for name in found.probabilities]
     axes.barh(names, [100 * p for p in found.probabilities.values()], color=COLOURS[0])
     axes.invert_yaxis()
     title = f"verdict: {found.verdict.replace('_', '-')}"
@@ -76,17 +76,17 @@ def _plot_classes(axes: Axes, found: Prediction) -> None:
 def expected_change(config: RunConfig, found: Prediction) -> np.ndarray | None:
     """(R,) mean change of G(r) by the most likely defect as estimated, in the refined host, 1/A^2.
 
-    What a refinement would take up of it is left out, as in the run's training. None where no
-    defect is likely or nothing is known of its fraction, or the host is out of scope.
+    What a refinement would take up of it is left out, as in the run's training. Of two kinds, both
+    are about as many. None where no defect is likely or nothing is known of its fraction, or the
+    host is out of scope.
     """
-    kind, host = found.most_likely, found.host
-    if host is None or kind not in KINDS or found.fraction is None or config.instrument is None:
+    kinds, host = kinds_named(found.most_likely), found.host
+    if host is None or not kinds or found.fraction is None or config.instrument is None:
         return None
-    stream = VariantStream(
-        [host], _settings(host, kind, found.fraction[0], found.elements), _instrument(config, found)
-    )
+    settings = _settings(host, kinds, found.fraction[0], found.elements)
+    stream = VariantStream([host], settings, _instrument(config, found))
     rows = np.zeros(1 + _DRAWS, dtype=np.int64)
-    label = np.where(np.arange(1 + _DRAWS), 1 + KINDS.index(kind), 0)
+    label = np.where(np.arange(1 + _DRAWS), KIND_SETS.index(kinds), 0)
     g, _ = stream.sample(rows, label, torch.arange(1 + _DRAWS))
     pristine, mean = g[:1], g[1:].mean(0, keepdim=True)
     if config.recipe.absorbed:
@@ -94,14 +94,19 @@ def expected_change(config: RunConfig, found: Prediction) -> np.ndarray | None:
     return (mean - pristine)[0].numpy()
 
 
-def _settings(host: Host, kind: str, fraction: float, elements: tuple[str, ...]) -> DefectSettings:
+def _settings(
+    host: Host, kinds: tuple[str, ...], fraction: float, elements: tuple[str, ...]
+) -> DefectSettings:
     low, high = DefectSettings().fraction
     fraction = float(np.clip(fraction, low, 2 * high))
+    # The lowest is that of each kind, the highest that of all together.
+    lowest = max((fraction - _SPREAD) / len(kinds), 1e-3)
     # Of two impurities one is the host's element, which is never drawn.
     foreign = elements[0] if elements else next(e for e in metals() if e != host.element)
     return DefectSettings(
-        kinds=(kind,),
-        fraction=(max(fraction - _SPREAD, 1e-3), fraction + _SPREAD),
+        kinds=kinds,
+        mixed_variants=len(kinds) - 1,
+        fraction=(lowest, fraction + len(kinds) * _SPREAD),
         impurities=(foreign, host.element),
     )
 

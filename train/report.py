@@ -66,8 +66,8 @@ CAVEATS = (
     "what tells the classes apart.",
     "Each PDF comes with the pristine PDF of the very same host, its lattice constant and "
     "displacements included, as no experiment has it.",
-    "Every crystal holds one kind of defect, in the concentrations shown here; mixtures, clusters "
-    "and other concentrations are not tested.",
+    "Every crystal holds the kinds of defect that its class stands for and no others, in the "
+    "concentrations shown here; other mixtures, clusters and concentrations are not tested.",
     "With X-ray weights an impurity whose atomic number is next to the host's scatters like the "
     "host, and only displacements tell it from a self-interstitial: see the accuracy by distance "
     "in Z.",
@@ -115,6 +115,7 @@ def run_report(run: Path, store_path: Path | None = None) -> str:
             confusion_figure(confusion, config.classes), "Counts and fractions of each true class."
         ),
         _class_table(score),
+        _kind_table(score["per_kind"]) if "per_kind" in score else "",
         "<h2>Where it fails</h2>",
         *_failure_sections(predictions),
         "<h2>Learning curves</h2>",
@@ -250,6 +251,15 @@ def _class_table(score: dict[str, Any]) -> str:
         for name, of in score["per_class"].items()
     ]
     return _table(("class", "precision", "recall", "F1", "test PDFs"), rows)
+
+
+def _kind_table(of_kinds: dict[str, dict[str, float | None]]) -> str:
+    rows = [
+        (kind, *("" if value is None else f"{100 * value:.1f} %" for value in of.values()))
+        for kind, of in of_kinds.items()
+    ]
+    heads = ("kind, whatever else is there", "part of PDFs", "precision", "recall", "F1", "AUROC")
+    return _table(heads, rows)
 
 
 def _count_table(store: PDFStore) -> str:

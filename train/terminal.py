@@ -8,8 +8,12 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Column, Table
 
+from train.kinds import hold_sets
+
 if TYPE_CHECKING:
     from train.prediction import Prediction
+
+_ABREAST = 5  # classes in a table, for which a terminal has room
 
 
 def print_prediction(found: Prediction) -> None:
@@ -21,6 +25,9 @@ def print_prediction(found: Prediction) -> None:
     ranked = sorted(found.probabilities.items(), key=lambda item: -item[1])
     shown = ", ".join(f"{name} {100 * p:.1f} %" for name, p in ranked)
     console.print(f"  verdict: {found.verdict}; classes: {shown}", markup=False)
+    if hold_sets(list(found.probabilities)):
+        of_kinds = ", ".join(f"{kind} {100 * p:.1f} %" for kind, p in found.kinds.items())
+        console.print(f"  kinds, whatever else is there: {of_kinds}")
     if found.fraction:
         value, deviation = (100 * x for x in found.fraction)
         console.print(f"  defects per 100 host atoms: {value:.2f} +- {deviation:.2f}")
@@ -31,29 +38,38 @@ def print_prediction(found: Prediction) -> None:
 
 
 def print_explanation(summary: dict, title: str) -> None:
-    per_class, console = summary["per_class"], Console(highlight=False)
-    head = Column("region", no_wrap=True)
-    table = Table(head, title=f"{title}: % of points | change | attribution", box=SIMPLE)
-    for name in per_class:
-        table.add_column(name.replace("_", " "), justify="right")
-    for region in next(iter(per_class.values()))["regions"]:
-        cells = (of["regions"][region].values() for of in per_class.values())
-        table.add_row(region, *(" | ".join(f"{100 * x:.0f}" for x in cell) for cell in cells))
-    for key, heading in (("gain", "sum (nats)"), ("absolute", "absolute sum")):
-        table.add_row(heading, *(f"{of[key]:.1f}" for of in per_class.values()))
-    console.print(table)
-    for how, parts in summary["accuracy"].items():
-        table = Table(head, title=f"accuracy (%) with the change {how}", box=SIMPLE)
-        for name in per_class:
-            table.add_column(name.replace("_", " "), justify="right")
-        for part, of in parts.items():
-            table.add_row(part, *(f"{100 * x:.1f}" for x in of.values()))
-        console.print(table)
+    console, names = Console(highlight=False), list(summary["per_class"])
+    for start in range(0, len(names), _ABREAST):
+        _print_parts(console, summary, names[start : start + _ABREAST], title)
     error = summary["completeness"]
     console.print(
         f"PDFs {summary['n']}; sums over {summary['along']} miss the log-odds by "
         f"{error['mean_error']:.2f} of {error['mean_gain']:.1f} nats on average"
     )
+
+
+def _print_parts(console: Console, summary: dict, names: list[str], title: str) -> None:
+    """The tables of an explanation for some of its classes."""
+    per_class = [summary["per_class"][name] for name in names]
+    table = _class_columns(names, f"{title}: % of points | change | attribution")
+    for region in per_class[0]["regions"]:
+        cells = (of["regions"][region].values() for of in per_class)
+        table.add_row(region, *(" | ".join(f"{100 * x:.0f}" for x in cell) for cell in cells))
+    for key, heading in (("gain", "sum (nats)"), ("absolute", "absolute sum")):
+        table.add_row(heading, *(f"{of[key]:.1f}" for of in per_class))
+    console.print(table)
+    for how, parts in summary["accuracy"].items():
+        table = _class_columns(names, f"accuracy (%) with the change {how}")
+        for part, of in parts.items():
+            table.add_row(part, *(f"{100 * of[name]:.1f}" for name in names))
+        console.print(table)
+
+
+def _class_columns(names: list[str], title: str) -> Table:
+    table = Table(Column("region", no_wrap=True), title=title, box=SIMPLE)
+    for name in names:
+        table.add_column(name.replace("_", " ").replace("+", " + "), justify="right")
+    return table
 
 
 def print_baselines(found: dict) -> None:
@@ -85,21 +101,36 @@ def print_robustness(found: dict) -> None:
     console.print(f"{found['run']}, {found['n']} PDFs for each value")
 
 
+def _kind_table(of_kinds: dict) -> Table:
+    table = Table("kind", title="each kind, whatever else is there", box=SIMPLE)
+    for heading in ("part of PDFs", "precision", "recall", "F1", "AUROC"):
+        table.add_column(heading, justify="right")
+    for kind, scores in of_kinds.items():
+        shown = ("-" if value is None else f"{value:.3f}" for value in scores.values())
+        table.add_row(kind, *shown)
+    return table
+
+
 def print_scores(scores: dict, title: str) -> None:
     names = list(scores["per_class"])
     rates = Table("class", title=title, box=SIMPLE)
     confusion = Table("true class", title="predicted as", box=SIMPLE)
     for heading in ("precision", "recall", "F1", "PDFs"):
         rates.add_column(heading, justify="right")
-    for name in names:
-        confusion.add_column(name.replace("_", " "), justify="right")
-    for name, counts in zip(names, scores["confusion"], strict=True):
+    of_kinds = scores.get("per_kind", {})
+    # Names of ten sets are too long for the heads of a table.
+    heads = [str(number) for number in range(1, len(names) + 1)] if of_kinds else names
+    for head in heads:
+        confusion.add_column(head.replace("_", " "), justify="right")
+    for head, name, counts in zip(heads, names, scores["confusion"], strict=True):
         of = scores["per_class"][name]
         of_class = [f"{of[key]:.3f}" for key in ("precision", "recall", "f1")]
-        rates.add_row(name, *of_class, str(of["n"]))
-        confusion.add_row(name, *map(str, counts))
+        rates.add_row(f"{head} {name}" if of_kinds else name, *of_class, str(of["n"]))
+        confusion.add_row(head, *map(str, counts))
     console = Console(highlight=False)
     console.print(rates, confusion)
+    if of_kinds:
+        console.print(_kind_table(of_kinds))
     console.print(
         f"accuracy {scores['accuracy']:.4f}  top-2 {scores['top2']:.4f}  PDFs {scores['n']}  "
         f"expected calibration error {scores['calibration']['ece']:.4f}"

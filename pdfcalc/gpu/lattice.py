@@ -2,9 +2,9 @@
 
 `pdfcalc.lattice` describes the computation. What differs:
 
-- A change is one list of places with the change of each: host atom gone, foreign atom come, or
-  both. Pairs of places are counted by class with one lookup each, in a table of classes over
-  differences of cells that needs no wrapping.
+- A change is one list of places with the change of each: own atom gone or put, foreign atom come,
+  or gone and come. Pairs of places are counted by class with one lookup each, in a table of classes
+  over differences of cells that needs no wrapping.
 - Weights go from classes to the mesh by one matrix a crystal, and from the mesh to G(r) by one
   matrix for all crystals (`pdfcalc.gpu.response`), both products of dense matrices in float32.
 
@@ -37,7 +37,7 @@ class Changes:
             both decide the batches.
         n_used: (B,) how many of the D columns a row may use: the first so many.
         place: (B, D) places changed; any place where nothing changes.
-        gone: (B, D) 1 where the crystal's atom is taken away, else 0.
+        gone: (B, D) 1 where a crystal's own atom is taken away, -1 where one is put, else 0.
         come: (B, D) 1 where a new atom is put, else 0.
         power: (B,) scattering power of the new atoms.
         uiso: (B,) mean-square displacement of the new atoms, A^2.
@@ -193,9 +193,9 @@ class LatticeBatch:
         power, uiso = tables.power[members, None], tables.uiso[members, None]
         # Empty slots of the grid hold the unchanged crystal.
         new_uiso = torch.where(new_uiso > 0, new_uiso, uiso)
-        n_kept, n_new = tables.n_atoms[members, None] - gone.sum(2), come.sum(2)
-        n_atoms = n_kept + n_new
-        scale = n_atoms / (n_kept * power + n_new * new_power) ** 2
+        n_own, n_new = tables.n_atoms[members, None] - gone.sum(2), come.sum(2)
+        n_atoms = n_own + n_new
+        scale = n_atoms / (n_own * power + n_new * new_power) ** 2
         factors = torch.stack([power**2 + 0 * scale, 2 * power * new_power, new_power**2], dim=2)
         u_sums = torch.stack([2 * uiso + 0 * scale, uiso + new_uiso, 2 * new_uiso], dim=2)
         weights = counts * (scale[..., None] * factors)[..., None]
@@ -243,11 +243,12 @@ def _rank_in_group(group: np.ndarray) -> np.ndarray:
 
 
 def _places(crystal: LatticeCrystal, change: Change) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Places changed, and whether the crystal's atom goes and a new one comes."""
+    """Places changed, and at each `gone` and `come` as in `Changes`."""
     repeats = crystal.sites.repeats
-    gone, come = (
+    gone, own, come = (
         at.site * int(np.prod(repeats)) + np.ravel_multi_index(tuple(at.cell.T), tuple(repeats))
-        for at in (change.removed, change.added)
+        for at in (change.removed, change.own, change.added)
     )
-    places = np.union1d(gone, come)
-    return places, np.isin(places, gone), np.isin(places, come)
+    places = np.unique(np.concatenate([gone, own, come]))
+    is_gone, is_own, is_come = (np.isin(places, some).astype(int) for some in (gone, own, come))
+    return places, is_gone - is_own, is_come

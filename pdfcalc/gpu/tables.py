@@ -74,7 +74,7 @@ class Tables:
         return 4 * n_classes * (self._mesh + n_sites) + 16 * self._index.shape[1]
 
     def count(self, members: Tensor, place: Tensor, gone: Tensor, come: Tensor) -> Tensor:
-        """Pairs of host atoms, of host atoms with new ones, and of new ones, by class.
+        """Pairs of own atoms, of own atoms with new ones, and of new ones, by class.
 
         Args:
             members: (h,) crystals.
@@ -97,8 +97,8 @@ class Tables:
             dim=2,
         )
         counts.scatter_add_(3, classes.expand(-1, -1, 3, -1), pairs)
-        n_gone, n_both, n_come = gone.sum(2), (gone * come).sum(2), come.sum(2)
-        alone = torch.stack([n_gone, -n_both, n_come], dim=2)[..., None]
+        n_own, n_both, n_come = gone.square().sum(2), (gone * come).sum(2), come.sum(2)
+        alone = torch.stack([n_own, -n_both, n_come], dim=2)[..., None]
         same = self._same_place[members, None, None, None].expand(-1, place.shape[1], 3, 1)
         counts.scatter_add_(3, same, alone)
         return self._add_surroundings(counts, members, site, gone, come)

@@ -48,11 +48,23 @@ def count_around(class_of, n_filled, n_classes):
 
 
 @compiled
-def count_change(class_of, repeats, around, gone_site, gone_cell, new_site, new_cell, counts):
+def count_change(
+    class_of,
+    repeats,
+    around,
+    gone_site,
+    gone_cell,
+    own_site,
+    own_cell,
+    new_site,
+    new_cell,
+    counts,
+):
     """Pairs of a changed crystal by class, added to counts (3, C).
 
-    The first row gets what the sites emptied take from the pairs of the filled sites, the second
-    the pairs of filled sites that are left with new atoms, the third those of new atoms.
+    The first row gets what the sites emptied take from the pairs of the crystal's own atoms, and
+    what own atoms put elsewhere bring, the second the pairs of own atoms with new ones, the third
+    those of new atoms.
 
     Args:
         around: (S, C) filled sites of the unchanged crystal that a site sees.
@@ -61,11 +73,17 @@ def count_change(class_of, repeats, around, gone_site, gone_cell, new_site, new_
     for i in range(len(gone_site)):
         for c in range(len(kept)):
             kept[c] -= 2 * around[gone_site[i], c]
+    for i in range(len(own_site)):
+        for c in range(len(kept)):
+            kept[c] += 2 * around[own_site[i], c]
     for i in range(len(new_site)):
         for c in range(len(mixed)):
             mixed[c] += around[new_site[i], c]
     _count_within(class_of, repeats, gone_site, gone_cell, 1, kept)
+    _count_within(class_of, repeats, own_site, own_cell, 1, kept)
+    count_classes(class_of, repeats, gone_site, gone_cell, own_site, own_cell, -2, kept)
     count_classes(class_of, repeats, gone_site, gone_cell, new_site, new_cell, -1, mixed)
+    count_classes(class_of, repeats, own_site, own_cell, new_site, new_cell, 1, mixed)
     _count_within(class_of, repeats, new_site, new_cell, 1, new)
 
 

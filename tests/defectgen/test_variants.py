@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from defects import assert_holds_what_it_says, places_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -11,12 +12,17 @@ from pydantic import ValidationError
 from defectgen.elements import debye_uiso, metals
 from defectgen.host import Host
 from defectgen.library import embedded_library
-from defectgen.settings import KINDS, DefectSettings
+from defectgen.settings import KIND_SETS, KINDS, DefectSettings, set_name
 from defectgen.sites import interstitial_sites
 from defectgen.variants import HostSupercell
 from defectgen.voids import nearest_neighbour
+from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
+from pdfcalc.gpu.lattice import pdfs as torch_pdfs
 
-DEFAULT = DefectSettings()
+DEFAULT, MIXED = DefectSettings(), DefectSettings(mixed_variants=3)
+TINY = DefectSettings(
+    supercell=(2, 2, 2), fraction=(0.05, 0.25), variants_per_kind=1, mixed_variants=1
+)
 
 
 def one_of_each_group() -> list[Host]:
@@ -35,56 +41,99 @@ def periodic_distances(frac: np.ndarray, lattice: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("host", one_of_each_group(), ids=lambda host: str(host.space_group))
-@pytest.mark.parametrize("kind", KINDS)
-def test_variants_hold_what_they_say(host, kind):
-    supercell = HostSupercell(host, DEFAULT)
+def test_variants_hold_what_they_say(host):
+    supercell = HostSupercell(host, MIXED)
+    labels = [supercell.variant(0, index).label for index in range(MIXED.n_variants)]
+    assert labels == [0, *(label for label in range(1, 11) for _ in range(3))]
+    for index in range(MIXED.n_variants):
+        assert_holds_what_it_says(supercell, supercell.variant(0, index))
+
+
+@pytest.mark.parametrize("host", one_of_each_group(), ids=lambda host: str(host.space_group))
+@pytest.mark.parametrize("kinds", KIND_SETS, ids=set_name)
+def test_atoms_are_those_of_the_variant(host, kinds):
+    supercell = HostSupercell(host, MIXED)
     nearest = nearest_neighbour(host.lattice, np.array(host.frac))
-    pristine = {
-        tuple(row)
-        for row in np.round(supercell.atoms(supercell.variant(0, 0)).frac % 1, 9).tolist()
-    }
-    assert len(pristine) == supercell.n_atoms == 125 * len(host.frac)
-    for index in range(1, DEFAULT.n_variants):
-        variant = supercell.variant(0, index)
-        if KINDS[variant.label - 1] != kind:
-            continue
-        atoms = supercell.atoms(variant)
-        count = round(variant.concentration * supercell.n_atoms)
-        assert 0.01 <= variant.concentration <= 0.10
-        foreign = atoms.elements != host.element
-        positions = [tuple(row) for row in np.round(atoms.frac % 1, 9).tolist()]
-        assert len(set(positions)) == len(positions)
-        extra = {"vacancy": -count, "substitution": 0}.get(kind, count)
-        assert len(atoms.frac) == supercell.n_atoms + extra
-        on_host_sites = np.array([position in pristine for position in positions])
-        if kind in ("substitution", "interstitial"):
-            assert variant.impurity in metals()
-            assert variant.impurity != host.element
-            assert foreign.sum() == count
-            expected = debye_uiso(variant.impurity, host.temperature or 300.0)
-            assert set(atoms.uiso[foreign].tolist()) == {expected}
-        else:
-            assert variant.impurity is None
-            assert not foreign.any()
-        if "interstitial" in kind:
-            added = ~on_host_sites
-            assert added.sum() == count
-            distance = periodic_distances(atoms.frac[added], atoms.lattice)
-            assert distance.min(initial=np.inf) >= DEFAULT.separation * nearest * (1 - 1e-6)
-        else:
-            assert on_host_sites.all()
+    pristine = _positions(supercell.atoms(supercell.variant(0, 0)))
+    assert len(set(pristine)) == supercell.n_atoms == 125 * len(host.frac)
+    variant = supercell.variant(0, 3 * KIND_SETS.index(kinds))
+    assert KIND_SETS[variant.label] == kinds
+    n = dict(zip(KINDS, variant.n_defects, strict=True))
+    atoms = supercell.atoms(variant)
+    positions, foreign = _positions(atoms), atoms.elements != host.element
+    assert len(set(positions)) == len(positions)
+    n_between = n["self_interstitial"] + n["interstitial"]
+    assert len(positions) == supercell.n_atoms - n["vacancy"] + n_between
+    assert foreign.sum() == n["substitution"] + n["interstitial"]
+    assert set(atoms.uiso[foreign]) == ({variant.change.uiso} if foreign.any() else set())
+    assert set(atoms.uiso[~foreign]) == {host.uiso}
+    on_host_sites = np.array([position in set(pristine) for position in positions])
+    assert (foreign & on_host_sites).sum() == n["substitution"]
+    assert (~on_host_sites).sum() == n_between
+    distance = periodic_distances(atoms.frac[~on_host_sites], atoms.lattice)
+    assert distance.min(initial=np.inf) >= DEFAULT.separation * nearest * (1 - 1e-6)
+
+
+def _positions(atoms: AtomicStructure) -> list[tuple[float, ...]]:
+    return [tuple(row) for row in np.round(atoms.frac % 1, 9).tolist()]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**63 - 1), st.sampled_from(one_of_each_group()), st.integers(0, 10))
+def test_engines_agree_on_the_atoms_of_a_variant(seed, host, index):
+    """Of one kind and of two, by sites and by atoms, in numpy and in torch."""
+    supercell = HostSupercell(host, TINY)
+    variant = supercell.variant(seed, index)
+    assert_holds_what_it_says(supercell, variant)
+    parameters = PDFParameters(1.5, 6.0, 0.01, 0.6, 23.6, 0.03, 0.01)
+    _, expected = calculate_pdf(supercell.atoms(variant), parameters, "pairs")
+    points, largest = range(0, len(expected), 9), np.abs(expected).max()
+    arguments = ([variant.change], parameters, points)
+    (g,) = supercell.crystal.pdfs(*arguments)
+    np.testing.assert_allclose(g, expected[::9], atol=2e-5 * largest)
+    (of_torch,) = torch_pdfs([supercell.crystal], [arguments[0]], parameters, points)
+    np.testing.assert_allclose(of_torch, expected[::9], atol=1e-4 * largest)
+
+
+def test_mixtures_change_no_other_variant():
+    host = embedded_library()[100]
+    alone, mixed = (HostSupercell(host, some) for some in (DEFAULT, MIXED))
+    for index in range(DEFAULT.n_variants):
+        first, second = alone.variant(3, index), mixed.variant(3, index)
+        assert places_of(first.change.removed) == places_of(second.change.removed)
+        assert places_of(first.change.added) == places_of(second.change.added)
+        assert first.impurity == second.impurity
+
+
+def test_shares_of_two_kinds_are_uniform():
+    """Kolmogorov's distance of 400 draws to the uniform distribution, as of fractions below."""
+    host = next(host for host in embedded_library() if host.space_group == 225)
+    many = DefectSettings(
+        kinds=("substitution", "vacancy"), mixed_variants=400, fraction=(0.002, 0.2)
+    )
+    supercell = HostSupercell(host, many)
+    drawn = [supercell.variant(0, index) for index in range(7, 407)]
+    assert {KIND_SETS[variant.label] for variant in drawn} == {("vacancy", "substitution")}
+    random = np.random.default_rng(0).random(400)
+    place = np.sort(
+        [
+            (v.n_defects[0] - 1 + u) / (sum(v.n_defects) - 1)
+            for v, u in zip(drawn, random, strict=True)
+        ]
+    )
+    assert np.abs(place - (np.arange(400) + 0.5) / 400).max() < 1.63 / 20
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**63 - 1), st.integers(1, 12))
+@given(st.integers(0, 2**63 - 1), st.integers(1, 30))
 def test_a_variant_depends_on_seed_host_and_index_alone(seed, index):
     host = embedded_library()[100]
-    alone = HostSupercell(host, DEFAULT).variant(seed, index)
-    among_others = HostSupercell(host, DEFAULT)
-    for other in range(12, index, -1):
+    alone = HostSupercell(host, MIXED).variant(seed, index)
+    among_others = HostSupercell(host, MIXED)
+    for other in range(30, index, -3):
         among_others.variant(seed, other)
     again = among_others.variant(seed, index)
-    for part in ("removed", "added"):
+    for part in ("removed", "added", "own"):
         first, second = getattr(alone.change, part), getattr(again.change, part)
         np.testing.assert_array_equal(first.site, second.site)
         np.testing.assert_array_equal(first.cell, second.cell)
@@ -139,6 +188,14 @@ def test_a_supercell_too_small_for_the_fraction_is_refused():
         HostSupercell(host, narrow).variant(0, 1)
 
 
+def test_too_few_defects_for_two_kinds_are_refused():
+    host = next(host for host in embedded_library() if host.space_group == 229)
+    narrow = DefectSettings(fraction=(0.06, 0.1), supercell=(2, 2, 2), mixed_variants=1)
+    message = rf"{host.id}: 1 defects at most are too few for two kinds with 1 of its 16 atoms each"
+    with pytest.raises(ValueError, match=message):
+        HostSupercell(host, narrow).variant(0, 13)
+
+
 def test_settings_are_followed():
     host = next(host for host in embedded_library() if host.space_group == 229)
     chosen = DefectSettings(
@@ -176,6 +233,8 @@ def test_interstitials_that_do_not_fit_are_refused():
         {"impurities": ("Cu", "C")},
         {"impurities": ("Cu", "Cu")},
         {"variants_per_kind": 0},
+        {"mixed_variants": -1},
+        {"mixed_variants": 1, "kinds": ("vacancy",)},
     ],
 )
 def test_senseless_settings_are_refused(change):

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from defects import assert_holds_what_it_says
 from pydantic import ValidationError
 from scipy.stats import kstest
 
 from defectgen.host import Host
 from defectgen.library import embedded_library
-from defectgen.settings import DefectSettings
+from defectgen.settings import KIND_SETS, DefectSettings
 from hpc.description import PDFSettings
 from hpc.fresh_draws import FreshDraws, FreshPDFs, Variation
 from pdfcalc import calculate_pdf
@@ -126,6 +127,22 @@ def test_traces_are_of_the_atoms_in_their_cell_and_instrument():
             assert np.abs(trace.numpy() - expected).max() < 3e-5 * np.abs(expected).max()
         impurity = set(supercell.atoms(variant).elements) - {own.element}
         assert bool(impurity) == (label in (3, 4)) == bool(drawn.atomic_number[row])
+
+
+def test_two_kinds_at_once_are_drawn_where_the_store_has_them():
+    mixed = SMALL.model_copy(update={"fraction": (0.03, 0.1), "mixed_variants": 1})
+    draws = fresh(Variation(), defects=mixed)
+    host, label = np.repeat(np.arange(6), 6), np.tile(np.arange(5, 11), 6)
+    drawn = draws.sample(host, label, 0 * host, 2)
+    for row, (h, which) in enumerate(zip(host.tolist(), label.tolist(), strict=True)):
+        supercell, variant, pdf = draws.variant(h, which, 0, 2)
+        assert_holds_what_it_says(supercell, variant)
+        assert (variant.label, len(KIND_SETS[which])) == (which, 2)
+        expected = calculate_pdf(supercell.atoms(variant), pdf.parameters, "pairs")[1][pdf.stored]
+        away = np.abs(drawn.defective[row].numpy() - expected).max()
+        assert away < 3e-5 * np.abs(expected).max()
+    with pytest.raises(ValueError, match="label 10: the kinds of defect are 0 to 4"):
+        fresh(Variation()).sample(host, label, 0 * host, 0)
 
 
 def test_cells_and_instruments_stay_for_some_epochs():

@@ -94,6 +94,48 @@ def test_interstitials(space_group, z_of):
         assert_is_the_mean(formula, pdfs(supercell, here), pristine)
 
 
+MIXTURES = {
+    "vacancy+self_interstitial": (20, 30, 0, 0),
+    "vacancy+substitution": (20, 0, 30, 0),
+    "vacancy+interstitial": (20, 0, 0, 30),
+    "self_interstitial+substitution": (0, 20, 30, 0),
+    "self_interstitial+interstitial": (0, 20, 0, 30),
+    "substitution+interstitial": (0, 0, 20, 30),
+}
+"""Vacancies, self-interstitials, substitutions and interstitials."""
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+@pytest.mark.parametrize("z", [0.4, 2.5])
+def test_two_kinds_of_one_displacement_come_to_two_numbers(name, z):
+    """Atoms for each host atom, and scattering power between host sites over that on them."""
+    host = host_of(225)
+    supercell = HostSupercell(host, DefectSettings(separation=0.0))
+    rng, u_sums = np.random.default_rng(0), (2 * host.uiso, 2 * host.uiso)
+    vacancies, own, substitutions, foreign = (n / supercell.n_atoms for n in MIXTURES[name])
+    atoms = 1 - vacancies + own + foreign
+    power = (own + z * foreign) / (1 - vacancies - substitutions + z * substitutions)
+    profiles = PairProfiles(supercell, PDF, u_sums)
+    between = profiles.among[0] * supercell.n_atoms / profiles.n_sites[0]
+    pairs = profiles.host + 2 * power * profiles.around[0] + power**2 * between
+    nothing = np.zeros_like(pairs)
+    weights = (atoms / (1 + power) ** 2 * pairs, nothing, nothing)
+    formula = profiles.mean_pdf(weights, atoms, (host.uiso, host.uiso))
+    lengths = {host.element: 1.0, "Pb": z}
+    parameters = replace(PDF.parameters, scattering_lengths=lengths)
+    crystal = PreparedCrystal(supercell.crystal, parameters, PDF.stored.tolist(), u_sums)
+    first_orbit = len(host.frac) + len(supercell.orbits[0].frac)
+    changes = []
+    while len(changes) < 200:
+        removed, added, put = supercell._draw_places(rng, *MIXTURES[name])
+        if max([*added.site, *put.site], default=0) < first_orbit:
+            changes.append(Change(removed, added, "Pb", host.uiso, put))
+    g = crystal.pdfs(changes)
+    (pristine,) = pdfs(supercell, [supercell.variant(0, 0).change])
+    size = np.abs(formula - pristine).max()
+    assert np.abs(g.mean(axis=0) - formula).max() < 0.03 * size
+
+
 def test_a_substitution_of_one_power_is_a_vacancy_but_for_the_scale():
     """z = 2 (1 - x) / (1 - 2 x) at equal Uiso: the same G(r) times 1 - x, draw by draw."""
     supercell, stream = prepared(225)

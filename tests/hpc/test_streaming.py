@@ -9,14 +9,16 @@ import torch
 from defectgen.gpu_draws import DefectDraws, random_seeds
 from defectgen.host import Host
 from defectgen.library import embedded_library
-from defectgen.settings import DefectSettings
+from defectgen.settings import IMPURITY_KINDS, KIND_SETS, DefectSettings
 from defectgen.variants import HostSupercell
 from hpc.description import PDFSettings
 from hpc.streaming import TorchLattice, VariantStream
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu])]
-SMALL, SHORT = DefectSettings(supercell=(3, 3, 3)), PDFSettings(rmax=8.0, points=100)
+SMALL = DefectSettings(supercell=(3, 3, 3), mixed_variants=1)
+SHORT = PDFSettings(rmax=8.0, points=100)
+N = len(KIND_SETS)
 
 
 def hosts() -> list[Host]:
@@ -39,20 +41,21 @@ def assert_are_of_changes(g: torch.Tensor, draws: DefectDraws, drawn, pdf: PDFSe
 @pytest.mark.parametrize("device", DEVICES)
 def test_fresh_variants_are_those_of_their_changes(device):
     stream = VariantStream(hosts(), SMALL, SHORT, device)
-    host, label = np.repeat(np.arange(6), 5), np.tile(np.arange(5), 6)
-    g, drawn = stream.sample(host, label, seeds(30, 3))
-    again, _ = stream.sample(host, label, seeds(30, 3))
+    host, label = np.repeat(np.arange(6), N), np.tile(np.arange(N), 6)
+    g, drawn = stream.sample(host, label, seeds(6 * N, 3))
+    again, _ = stream.sample(host, label, seeds(6 * N, 3))
     torch.testing.assert_close(g, again)
-    other, _ = stream.sample(host, label, seeds(30, 4))
-    assert (abs(g - other).amax(dim=1)[label > 0] > 1e-3).all()
+    _, other = stream.sample(host, label, seeds(6 * N, 4))
+    assert (drawn.place != other.place).any(dim=1).cpu().numpy()[label > 0].all()
     np.testing.assert_array_equal(drawn.label.cpu(), label)
-    np.testing.assert_array_equal(drawn.atomic_number.cpu() > 0, np.isin(label, [3, 4]))
+    has_impurity = [bool({*IMPURITY_KINDS} & {*KIND_SETS[one]}) for one in label]
+    np.testing.assert_array_equal(drawn.atomic_number.cpu() > 0, has_impurity)
     assert_are_of_changes(g, stream.draws, drawn, SHORT)
 
 
 def test_a_row_is_the_same_in_any_company():
     stream = VariantStream(hosts(), SMALL, SHORT)
-    host, label = np.repeat(np.arange(6), 12), np.tile(np.arange(12) % 5, 6)
+    host, label = np.repeat(np.arange(6), 12), np.tile(np.arange(12) % N, 6)
     g, _ = stream.sample(host, label, seeds(72, 0))
     order = np.random.default_rng(0).permutation(72)[:40]
     for rows in (order, order[:1], order[::-1]):
@@ -63,14 +66,14 @@ def test_a_row_is_the_same_in_any_company():
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_engine_in_torch_is_the_cpus(device):
     draws = DefectDraws([HostSupercell(host, SMALL) for host in hosts()], device)
-    label = torch.arange(30, device=device) % 5
-    drawn = draws.draw(np.repeat(np.arange(6), 5), label, seeds(30, 3).to(device))
+    host, label = np.repeat(np.arange(6), N), np.tile(np.arange(N), 6)
+    drawn = draws.draw(host, label, seeds(6 * N, 3).to(device))
     assert_are_of_changes(TorchLattice(draws, SHORT).pdfs(drawn), draws, drawn, SHORT)
 
 
 def test_nothing_waits_for_the_device_nor_mixes_devices():
     """Tensors of device "meta" have no values to read, and mix with no others."""
-    stream = VariantStream(hosts(), DefectSettings(), PDFSettings(), "meta")
-    g, drawn = stream.sample(np.arange(6), np.arange(6) % 5, seeds(6, 0))
-    assert (g.shape, g.dtype, g.device.type) == ((6, 300), torch.float32, "meta")
+    stream = VariantStream(hosts(), DefectSettings(mixed_variants=1), PDFSettings(), "meta")
+    g, drawn = stream.sample(np.arange(N) % 6, np.arange(N), seeds(N, 0))
+    assert (g.shape, g.dtype, g.device.type) == ((N, 300), torch.float32, "meta")
     assert drawn.place.device.type == "meta"

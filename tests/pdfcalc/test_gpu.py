@@ -23,7 +23,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA de
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu])]
 PARAMETERS = PDFParameters(1.5, 8.0, 0.01, 0.6, 23.6, 0.03, 0.01)
 POINTS = range(0, len(PARAMETERS.r), 7)
-SMALL = DefectSettings(supercell=(3, 3, 3), variants_per_kind=2)
+SMALL = DefectSettings(supercell=(3, 3, 3), variants_per_kind=1, mixed_variants=1)
 DEVIATION = 1e-4
 """Of the largest |G|, from the CPU in float64."""
 
@@ -59,7 +59,7 @@ def drawn():
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_lattice_engine_is_the_cpus(drawn, device):
-    """All six space groups, pristine hosts and all four kinds of defect."""
+    """All six space groups, pristine hosts, all four kinds of defect and each two of them."""
     crystals, changes, expected = drawn
     g = pdfs(crystals, changes, PARAMETERS, POINTS, device)
     assert deviation(g, expected) < DEVIATION
@@ -121,11 +121,16 @@ def test_any_change_of_a_crystal_is_counted():
         return Occupied(rng.integers(n_sites, size=count), rng.integers(3, size=(count, 3)))
 
     n_host, n_sites = supercell.crystal.n_filled, len(supercell.crystal.sites.frac)
-    removed, others = some(n_host, 1), some(n_sites, 1)
+    removed, others, own = some(n_host, 1), some(n_sites, 1), some(n_host, 2)
+    own = Occupied(own.site + n_host, own.cell)
     added = Occupied(
         np.array([removed.site[0], n_host]), np.concatenate([removed.cell, others.cell])
     )
-    changes = [Change(removed, added, "Pb", 0.011), Change(added[:0], added[:0], "Pb", 0.011)]
+    changes = [
+        Change(removed, added, "Pb", 0.011),
+        Change(removed, removed, "Pb", 0.011, own),
+        Change(added[:0], added[:0], "Pb", 0.011),
+    ]
     arguments = (PARAMETERS, POINTS)
     expected = supercell.crystal.pdfs(changes, *arguments)
     assert deviation(pdfs([supercell.crystal], [changes], *arguments), expected) < DEVIATION

@@ -182,8 +182,13 @@ def changed_crystals(draw) -> tuple[LatticeCrystal, list[Change]]:
     changes = []
     for element, uiso in (("Ti", 0.006), ("Ni", 0.006), ("Pb", 0.011)):
         removed = some_of(np.array([0, 1]), len(cells))
-        added = removed if rng.random() < 0.3 else some_of(np.array([2, 3]), len(cells))
-        changes.append(Change(removed, added, element, uiso))
+        between = some_of(np.array([2, 3]), len(cells))
+        n_own, n_replaced = (rng.integers(0, len(some.site) + 1) for some in (between, removed))
+        added = Occupied(
+            np.concatenate([removed.site[:n_replaced], between.site[n_own:]]),
+            np.concatenate([removed.cell[:n_replaced], between.cell[n_own:]]),
+        )
+        changes.append(Change(removed, added, element, uiso, between[:n_own]))
     return crystal, changes
 
 
@@ -192,14 +197,15 @@ def _atoms(crystal: LatticeCrystal, change: Change) -> AtomicStructure:
     cells = np.stack(np.meshgrid(*map(np.arange, repeats), indexing="ij"), -1).reshape(-1, 3)
     gone = {(s, *c) for s, c in zip(change.removed.site, change.removed.cell, strict=True)}
     kept = [(s, *c) for s in range(crystal.n_filled) for c in cells if (s, *c) not in gone]
-    site = np.array([s for s, *_ in kept] + change.added.site.tolist(), dtype=int)
-    cell = np.array([c for _, *c in kept] + change.added.cell.tolist())
-    n_new = len(change.added.site)
+    own, added = change.own, change.added
+    site = np.array([s for s, *_ in kept] + own.site.tolist() + added.site.tolist(), dtype=int)
+    cell = np.array([c for _, *c in kept] + own.cell.tolist() + added.cell.tolist())
+    n_own, n_new = len(kept) + len(own.site), len(added.site)
     return AtomicStructure(
         crystal.sites.lattice,
         (crystal.sites.frac[site] + cell) / repeats,
-        [crystal.element] * len(kept) + [change.element] * n_new,
-        [crystal.uiso] * len(kept) + [change.uiso] * n_new,
+        [crystal.element] * n_own + [change.element] * n_new,
+        [crystal.uiso] * n_own + [change.uiso] * n_new,
     )
 
 

@@ -26,6 +26,8 @@ rmax = 12.0
 points = 60
 """
 N_SHARDS = 6
+MIXED_TOML = TOML.replace("[defects]", "[defects]\nmixed_variants = 1\nfraction = [0.05, 0.3]")
+"""With two kinds at once as well, of which so small a supercell has too few below 10 %."""
 
 
 def command(*arguments: object) -> list[str]:
@@ -54,11 +56,11 @@ def until(true: Callable[[], object], process: Any, seconds: float = 60) -> None
 class Bench:
     """A run description, a place for a store, and faults for the processes that write it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, toml: str = TOML) -> None:
         folder.mkdir(exist_ok=True)
         self.folder, self.store = folder, folder / "store.zarr"
         self.run_toml: Path | None = folder / "run.toml"
-        self.run_toml.write_text(TOML)
+        self.run_toml.write_text(toml)
 
     def environment(self, **faults: Any) -> dict[str, str]:
         told = self.folder / "faults.json"
