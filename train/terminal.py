@@ -13,7 +13,7 @@ from train.kinds import hold_sets
 if TYPE_CHECKING:
     from train.prediction import Prediction
 
-_ABREAST = 5  # classes in a table, for which a terminal has room
+_ABREAST = 4  # classes in a table, for which a terminal has room
 
 
 def print_prediction(found: Prediction) -> None:
