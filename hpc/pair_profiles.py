@@ -36,6 +36,8 @@ class PairProfiles:
 
     Args:
         u_sums: lowest and highest sum of the Uiso of two atoms that may occur, A^2.
+        repeated: whether the supercell's defects repeat with it, as in a store, or stand for those
+            of a crystal without end.
 
     Attributes:
         own: (C,) 1 where a displacement leads to an atom's own periodic images, else 0.
@@ -46,8 +48,13 @@ class PairProfiles:
     """
 
     def __init__(
-        self, supercell: HostSupercell, pdf: PDFSettings, u_sums: tuple[float, float]
+        self,
+        supercell: HostSupercell,
+        pdf: PDFSettings,
+        u_sums: tuple[float, float],
+        repeated: bool = True,
     ) -> None:
+        self._lone = 1 if repeated else 0  # of n defects, that are no others
         self.n_atoms = supercell.n_atoms
         sites = supercell.crystal.sites
         n_host = len(supercell.host.frac)
@@ -55,6 +62,7 @@ class PairProfiles:
         orbits = [_every(*two, supercell.settings.supercell) for two in pairwise(ends.tolist())]
         atoms = _every(0, n_host, supercell.settings.supercell)
         whole = np.abs(sites.vectors - np.rint(sites.vectors)).max(axis=1) < 1e-9
+        whole &= repeated
         self.own = whole.astype(float)
         self.host = sites.count(atoms, atoms) / self.n_atoms
         self.around = [sites.count(orbit, atoms) / len(orbit.site) for orbit in orbits]
@@ -115,7 +123,7 @@ class PairProfiles:
         x = n / self.n_atoms
         amplitude = (1 + x) / (1 + x * z) ** 2
         new = amplitude * x * z**2
-        others = np.maximum(n - 1, 0)
+        others = np.maximum(n - self._lone, 0)
         rows = [(amplitude, 0), (2 * amplitude * x * z, 0), (new * others, new)]
         return Shares(_stacked(rows), 1 + x)
 
@@ -127,7 +135,7 @@ class PairProfiles:
     def _random_pairs(self, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The part of host atoms, and of pairs of two different ones, that n random ones are."""
         x = n / self.n_atoms
-        return x, x * np.maximum(n - 1, 0) / (self.n_atoms - 1)
+        return x, x * np.maximum(n - self._lone, 0) / (self.n_atoms - self._lone)
 
 
 def _stacked(rows: list) -> np.ndarray:

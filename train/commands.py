@@ -280,6 +280,6 @@ def predict(
         if out:
             from train.prediction_figure import write_figure
 
-            typer.echo(f"wrote {write_figure(run, found, out)}", err=True)
+            typer.echo(f"wrote {write_figure(found, out)}", err=True)
     if failed:
         raise typer.Exit(2)

@@ -7,7 +7,6 @@ elements. docs/identifiability.md derives the mean G(r) and what of it can be to
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -36,7 +35,7 @@ _PRECISION = 3e-5
 _LEAST_SHOWN = 0.01  # probability of an element
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KindFit:
     """What a kind of defect makes of a change of G(r).
 
@@ -44,14 +43,25 @@ class KindFit:
         fraction: of host atoms: median and standard deviation.
         elements: probability of each impurity, likeliest first, those above 1 %; empty where the
             kind has none. All metals of the settings are as likely beforehand.
-        explained: part of the squares of the change that the best fraction and element explain.
-        log_evidence: ln of the mean likelihood over all fractions, elements and kinds of site.
+        log_evidence: ln of the mean likelihood over all fractions, elements and kinds of site, to
+            be compared with that of other kinds.
+        change: (R,) what the best fraction and element do to G(r), less what a refinement of the
+            host takes up of it, 1/A^2.
     """
 
     fraction: tuple[float, float]
     elements: dict[str, float]
-    explained: float
     log_evidence: float
+    change: np.ndarray
+
+    def record(self) -> dict[str, Any]:
+        """For JSON, without the curve."""
+        value, deviation = self.fraction
+        return {
+            "fraction": {"value": value, "deviation": deviation},
+            "elements": self.elements,
+            "log_evidence": self.log_evidence,
+        }
 
 
 class DefectFit:
@@ -66,11 +76,18 @@ class DefectFit:
     Args:
         inputs: of a run, whose absorbed parameters the fit leaves free, too. A run that scales
             each trace by itself knows no scale, so the fit has none either.
+        repeated: whether the traces are of supercells that repeat, as those of a store.
     """
 
     def __init__(
-        self, host: Host, defects: DefectSettings, pdf: PDFSettings, inputs: PairInput
+        self,
+        host: Host,
+        defects: DefectSettings,
+        pdf: PDFSettings,
+        inputs: PairInput,
+        repeated: bool = True,
     ) -> None:
+        self._repeated = repeated
         self._supercell, self._pdf = HostSupercell(host, defects), pdf
         r = pdf.parameters.r[pdf.stored]
         self._r, self._inputs = r, inputs
@@ -92,47 +109,41 @@ class DefectFit:
         """
         inside = pristine != 0
         change = self._left_of(pristine, (defective - pristine) * inside)
-        length = np.ptp(self._r[inside])
-        independent = length * self._pdf.qmax / math.pi - len(self._inputs.absorbed)
+        squares = np.square(change).sum(axis=1)
         floor = inside.sum() * (_PRECISION * np.abs(pristine).max()) ** 2
-        of_kinds = {}
+        independent = np.ptp(self._r[inside]) * self._pdf.qmax / math.pi
+        independent -= len(self._inputs.absorbed)
+        found: list[dict[str, KindFit]] = [{} for _ in change]
         for kind, means in self._means.items():
-            expected = self._left_of(pristine, means.reshape(-1, len(pristine)) * inside)
-            squares = np.square(expected).sum(1) - 2 * change @ expected.T
-            residual = (squares + np.square(change).sum(1)[:, None]).clip(0) + floor
-            log_likelihood = -0.5 * independent * np.log(residual)
-            shape = (len(change), *means.shape[:-1])
-            whole = np.square(change).sum(1) + floor
-            explained = 1 - residual.min(axis=1) / whole
-            of_kinds[kind] = self._fits(log_likelihood.reshape(shape), explained)
-        of_traces = zip(*of_kinds.values(), strict=True)
-        return [dict(zip(of_kinds, fits, strict=True)) for fits in of_traces]
+            expected = self._left_of(pristine, means * inside)
+            products = expected @ change.T
+            residuals = np.square(expected).sum(axis=-1)[..., None] - 2 * products + squares
+            for fits, residual in zip(found, np.moveaxis(residuals, -1, 0), strict=True):
+                above = residual.clip(0) + floor
+                fits[kind] = self._fit(kind, -0.5 * independent * np.log(above), expected)
+        return found
 
     def _left_of(self, pristine: np.ndarray, change: np.ndarray) -> np.ndarray:
-        """Changes (n, R) less what a refinement of the host takes up of them."""
+        """Changes (..., R) less what a refinement of the host takes up of them."""
         if not self._inputs.absorbed:
             return change
-        tangents = self._inputs.tangents(torch.from_numpy(pristine)[None])[0].numpy()
-        basis = orth(tangents)
+        basis = orth(self._inputs.tangents(torch.from_numpy(pristine)[None])[0].numpy())
         return change - (change @ basis) @ basis.T
 
-    def _fits(self, log_likelihood: np.ndarray, explained: np.ndarray) -> Iterator[KindFit]:
-        """Of log-likelihoods (n, orbits, elements, fractions)."""
-        step = self._x[1]
-        for of_trace, best in zip(log_likelihood, explained.tolist(), strict=True):
-            total = logsumexp(of_trace)
-            posterior = np.exp(of_trace - total).sum(axis=0)
-            of_fraction, of_element = posterior.sum(axis=0), posterior.sum(axis=1)
-            median = self._x[np.searchsorted(of_fraction.cumsum(), 0.5)]
-            variance = of_fraction @ (self._x - median) ** 2 + step**2 / 12
-            ranked = np.argsort(-of_element)
-            elements = {
-                self._elements[place]: float(of_element[place])
-                for place in (ranked if len(ranked) > 1 else [])
-                if of_element[place] >= _LEAST_SHOWN
-            }
-            evidence = float(total - math.log(of_trace.size))
-            yield KindFit((float(median), math.sqrt(variance)), elements, best, evidence)
+    def _fit(self, kind: str, log_likelihood: np.ndarray, expected: np.ndarray) -> KindFit:
+        """Of one trace, by log-likelihoods (orbits, elements, fractions) of what is expected."""
+        total = logsumexp(log_likelihood)
+        posterior = np.exp(log_likelihood - total).sum(axis=0)
+        of_fraction, of_element = posterior.sum(axis=0), posterior.sum(axis=1)
+        median = float(self._x[np.searchsorted(of_fraction.cumsum(), 0.5)])
+        variance = of_fraction @ (self._x - median) ** 2 + self._x[1] ** 2 / 12
+        elements = {}
+        if kind in IMPURITY_KINDS:
+            ranked = sorted(zip(of_element.tolist(), self._elements, strict=True), reverse=True)
+            elements = {name: p for p, name in ranked if p >= _LEAST_SHOWN}
+        best = np.unravel_index(log_likelihood.argmax(), log_likelihood.shape)
+        evidence = float(total) - math.log(log_likelihood.size)
+        return KindFit((median, math.sqrt(variance)), elements, evidence, expected[best])
 
     @cached_property
     def _means(self) -> dict[str, np.ndarray]:
@@ -140,32 +151,26 @@ class DefectFit:
         host_uiso = self._supercell.host.uiso
         displacements = [host_uiso, *self._uiso]
         bounds = 2 * min(displacements), 2 * max(displacements)
-        profiles = PairProfiles(self._supercell, self._pdf, bounds)
+        profiles = PairProfiles(self._supercell, self._pdf, bounds, self._repeated)
         n = self._x * profiles.n_atoms
         pristine = profiles.mean_pdf(
             profiles.vacancies(np.zeros(1)), profiles.profiles((host_uiso, host_uiso))
         )
+        foreign = list(zip(self._z, self._uiso, strict=True))
         means = {}
         for kind in self._supercell.settings.kinds:
-            between = kind in INTERSTITIAL_KINDS
-            foreign = list(zip(self._z, self._uiso, strict=True))
             atoms = foreign if kind in IMPURITY_KINDS else [(1.0, host_uiso)]
-            orbits = range(len(profiles.around)) if between else [None]
-            means[kind] = (
-                np.array(
-                    [
-                        [
-                            profiles.mean_pdf(
-                                _shares(profiles, kind, n, z),
-                                profiles.profiles((host_uiso, uiso), orbit),
-                            )
-                            for z, uiso in atoms
-                        ]
-                        for orbit in orbits
-                    ]
-                )
-                - pristine
-            )
+            between = kind in INTERSTITIAL_KINDS
+            states = [
+                [
+                    profiles.mean_pdf(
+                        _shares(profiles, kind, n, z), profiles.profiles((host_uiso, uiso), orbit)
+                    )
+                    for z, uiso in atoms
+                ]
+                for orbit in (range(len(profiles.around)) if between else [None])
+            ]
+            means[kind] = np.array(states) - pristine
         return means
 
 

@@ -12,14 +12,15 @@ import numpy as np
 import torch
 
 from defectgen.cif import read_cif, read_structure
-from defectgen.elements import atomic_number, metals
 from defectgen.host import Host
-from defectgen.settings import IMPURITY_KINDS, KINDS, kinds_named
+from defectgen.settings import IMPURITY_KINDS, KINDS, DefectSettings, kinds_named
+from hpc.description import PDFSettings
 from pdfcalc import AtomicStructure, calculate_pdf
 from pdfcalc.gr_files import GrFile, read_gr
 from pdfcalc.refinement import BEYOND, Refinement, measured_parameters, refine_host
 from train.calibration import read_calibration
 from train.data import PRISTINE
+from train.defect_fit import DefectFit, KindFit
 from train.familiarity import REFUSED, Familiarity
 from train.inputs import ABSORBABLE
 from train.models import Outputs
@@ -69,8 +70,8 @@ class Prediction:
             network gives none.
         contrast: ln of the ratio of the impurity's atomic number to the host's, and its standard
             deviation; None where the most likely class has no impurity.
-        elements: metals whose atomic number is within that deviation, nearest first; none where
-            the radiation is another than in training.
+        fits: of each kind of defect in the refined host, whatever the network says; none where the
+            toolkit makes no defects in such crystals, or the run does not know its instrument.
         strangeness: by view, as of `train.familiarity`.
         refusals: reasons not to trust the classes; empty if there are none.
         notes: in what the run was trained for something else than this measurement.
@@ -85,7 +86,7 @@ class Prediction:
     probabilities: dict[str, float]
     fraction: tuple[float, float] | None
     contrast: tuple[float, float] | None
-    elements: tuple[str, ...]
+    fits: dict[str, KindFit]
     strangeness: dict[str, float]
     refusals: tuple[str, ...]
     notes: tuple[str, ...]
@@ -132,7 +133,7 @@ class Prediction:
             "probabilities": self.probabilities,
             "kinds": self.kinds,
             **estimates,
-            "elements": list(self.elements),
+            "fits": {kind: fit.record() for kind, fit in self.fits.items()},
             "strangeness": self.strangeness,
             "refinement": {
                 "rw": found.rw,
@@ -211,8 +212,8 @@ class Predictor:
             traces = (torch.from_numpy(g[None]).float() for g in (calculated, scaled))
             pairs = self.config.inputs(*traces)
             columns = self.model(pairs)
-        host = structure.host if self._scatters_alike(found) else None
-        answer = self._answer(Outputs.of(columns, len(self.config.classes)), host)
+        answer = self._answer(Outputs.of(columns, len(self.config.classes)))
+        host = _refined_host(structure.host, structure.atoms, found)
         far = {name: float(of[0]) for name, of in self.familiarity.strangeness(pairs).items()}
         refusals = [structure.refusal] if structure.refusal else []
         refusals += [_STRANGE[name] for name, distance in far.items() if distance > REFUSED]
@@ -224,7 +225,8 @@ class Predictor:
             strangeness=far,
             refusals=tuple(refusals),
             notes=tuple(self._notes(found, kept)),
-            host=_refined_host(structure.host, structure.atoms, found),
+            fits=self._fits(found, host, calculated, scaled),
+            host=host,
             r=self._r,
             measured=scaled,
             calculated=calculated,
@@ -247,7 +249,20 @@ class Predictor:
         measured = CubicSpline(r, g)(np.clip(self._r, r[0], r[-1])) / found.values["scale"]
         return calculated * inside, measured * inside
 
-    def _answer(self, outputs: Outputs, host: Host | None) -> dict[str, Any]:
+    def _fits(
+        self, found: Refinement, host: Host | None, calculated: np.ndarray, scaled: np.ndarray
+    ) -> dict[str, KindFit]:
+        """Fits of each kind of defect to what parts the measured trace (R,) from the host's."""
+        if host is None or self.config.instrument is None:
+            return {}
+        names = ("qmin", "qmax", "qdamp", "qbroad", "scattering")
+        refined = {name: getattr(found.parameters, name) for name in names}
+        pdf = PDFSettings(**self.config.instrument | refined)
+        fit = DefectFit(host, DefectSettings(), pdf, self.config.inputs, repeated=False)
+        (fits,) = fit(calculated, scaled[None])
+        return fits
+
+    def _answer(self, outputs: Outputs) -> dict[str, Any]:
         """The fields of `Prediction` that come from the network's outputs for one pair."""
         logits, mean, log_deviation = self._calibration.apply(outputs)
         probabilities = dict(zip(self.config.classes, logits.softmax(1)[0].tolist(), strict=True))
@@ -263,7 +278,6 @@ class Predictor:
             "probabilities": probabilities,
             "fraction": fraction,
             "contrast": contrast,
-            "elements": _elements_near(host, contrast),
         }
 
     def _scatters_alike(self, found: Refinement) -> bool:
@@ -291,18 +305,6 @@ class Predictor:
                 trained = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
                 notes.append(f"{name} is {here:.4g} 1/A here and was {trained} in training")
         return notes
-
-
-def _elements_near(host: Host | None, contrast: tuple[float, float] | None) -> tuple[str, ...]:
-    if host is None or contrast is None:
-        return ()
-    own = atomic_number(host.element)
-    away = {
-        element: abs(np.log(atomic_number(element) / own) - contrast[0])
-        for element in metals()
-        if element != host.element
-    }
-    return tuple(e for e in sorted(away, key=away.__getitem__) if away[e] <= contrast[1])
 
 
 def _refined_host(host: Host | None, atoms: AtomicStructure, found: Refinement) -> Host | None:

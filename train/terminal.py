@@ -30,9 +30,12 @@ def print_prediction(found: Prediction) -> None:
         console.print(f"  kinds, whatever else is there: {of_kinds}")
     if found.fraction:
         value, deviation = (100 * x for x in found.fraction)
-        console.print(f"  defects per 100 host atoms: {value:.2f} +- {deviation:.2f}")
-    if found.elements:
-        console.print(f"  impurity by atomic number: {', '.join(found.elements[:8])}")
+        console.print(f"  network: {value:.2f} +- {deviation:.2f} defects per 100 host atoms")
+    if fit := found.fits.get(found.most_likely):
+        value, deviation = (100 * x for x in fit.fraction)
+        of_elements = ", ".join(f"{name} {100 * p:.0f} %" for name, p in fit.elements.items())
+        of_what = f" of {of_elements}" if of_elements else ""
+        console.print(f"  fit as {found.most_likely}: {value:.2f} +- {deviation:.2f}{of_what}")
     for note in found.notes:
         console.print(f"  note: {note}", markup=False)
 

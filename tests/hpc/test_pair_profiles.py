@@ -116,11 +116,10 @@ def test_two_kinds_of_one_displacement_come_to_two_numbers(name, z):
     atoms = 1 - vacancies + own + foreign
     power = (own + z * foreign) / (1 - vacancies - substitutions + z * substitutions)
     profiles = PairProfiles(supercell, PDF, u_sums)
-    between = profiles.among[0] * supercell.n_atoms / profiles.n_sites[0]
+    between = profiles.others[0] * supercell.n_atoms
     pairs = profiles.host + 2 * power * profiles.around[0] + power**2 * between
-    nothing = np.zeros_like(pairs)
-    weights = (atoms / (1 + power) ** 2 * pairs, nothing, nothing)
-    formula = profiles.mean_pdf(weights, atoms, (host.uiso, host.uiso))
+    weights = atoms / (1 + power) ** 2 * pairs
+    formula = profiles.pdf(weights[None], np.array(u_sums[:1]))[0] + atoms * profiles.baseline
     lengths = {host.element: 1.0, "Pb": z}
     parameters = replace(PDF.parameters, scattering_lengths=lengths)
     crystal = PreparedCrystal(supercell.crystal, parameters, PDF.stored.tolist(), u_sums)
@@ -150,3 +149,20 @@ def test_a_substitution_of_one_power_is_a_vacancy_but_for_the_scale():
     gone, alloyed = crystal.pdfs(changes), crystal.pdfs(replaced)
     np.testing.assert_allclose(gone, (1 - x) * alloyed, atol=2e-5 * np.abs(gone).max())
     assert np.abs(alloyed - alloyed.mean(axis=0)).max() > 1e-3 * np.abs(gone).max()
+
+
+def test_without_repeats_pairs_are_those_of_a_larger_supercell():
+    host = host_of(229)
+    formulas = []
+    for cells, repeated in ((3, False), (3, True), (6, True)):
+        settings = DefectSettings(supercell=(cells,) * 3, separation=0.0)
+        supercell = HostSupercell(host, settings)
+        profiles = PairProfiles(supercell, PDF, (2 * host.uiso, 4 * host.uiso), repeated)
+        n, uiso = np.array(0.1 * supercell.n_atoms), (host.uiso, 2 * host.uiso)
+        states = [(profiles.substitutions(n, 3.0), None), (profiles.interstitials(n, 3.0), 0)]
+        means = [
+            profiles.mean_pdf(shares, profiles.profiles(uiso, orbit)) for shares, orbit in states
+        ]
+        formulas.append(np.array(means))
+    without, repeating, larger = formulas
+    assert np.abs(without - larger).max() < 0.1 * np.abs(repeating - larger).max()
