@@ -7,9 +7,11 @@ elements. docs/identifiability.md derives the mean G(r) and what of it can be to
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -64,6 +66,14 @@ class KindFit:
         }
 
 
+class _Atom(NamedTuple):
+    """An atom of a defect; z is its scattering power over the host's, uiso in A^2."""
+
+    element: str
+    z: float
+    uiso: float
+
+
 class DefectFit:
     """A host prepared for fits of its defects.
 
@@ -93,11 +103,7 @@ class DefectFit:
         self._r, self._inputs = r, inputs
         if inputs.scaling == "trace" and "scale" not in inputs.absorbed:
             self._inputs = PairInput("shared", (*inputs.absorbed, "scale"), r.tolist())
-        power = scattering_power(host.element, pdf.parameters)
-        self._elements = [e for e in defects.impurities if e != host.element]
-        self._z = [scattering_power(e, pdf.parameters) / power for e in self._elements]
-        temperature = host.temperature or 300.0
-        self._uiso = [debye_uiso(e, temperature) for e in self._elements]
+        self._foreign = list(_foreign_atoms(host, defects, pdf))
         self._x = np.linspace(0, defects.fraction[1], _FRACTIONS)
 
     def __call__(self, pristine: np.ndarray, defective: np.ndarray) -> list[dict[str, KindFit]]:
@@ -139,7 +145,8 @@ class DefectFit:
         variance = of_fraction @ (self._x - median) ** 2 + self._x[1] ** 2 / 12
         elements = {}
         if kind in IMPURITY_KINDS:
-            ranked = sorted(zip(of_element.tolist(), self._elements, strict=True), reverse=True)
+            names = [atom.element for atom in self._foreign]
+            ranked = sorted(zip(of_element.tolist(), names, strict=True), reverse=True)
             elements = {name: p for p, name in ranked if p >= _LEAST_SHOWN}
         best = np.unravel_index(log_likelihood.argmax(), log_likelihood.shape)
         evidence = float(total) - math.log(log_likelihood.size)
@@ -149,29 +156,41 @@ class DefectFit:
     def _means(self) -> dict[str, np.ndarray]:
         """(orbits, elements, fractions, R) mean change of G(r) by each kind, 1/A^2."""
         host_uiso = self._supercell.host.uiso
-        displacements = [host_uiso, *self._uiso]
+        displacements = [host_uiso, *(atom.uiso for atom in self._foreign)]
         bounds = 2 * min(displacements), 2 * max(displacements)
         profiles = PairProfiles(self._supercell, self._pdf, bounds, self._repeated)
         n = self._x * profiles.n_atoms
         pristine = profiles.mean_pdf(
             profiles.vacancies(np.zeros(1)), profiles.profiles((host_uiso, host_uiso))
         )
-        foreign = list(zip(self._z, self._uiso, strict=True))
+        own = _Atom(self._supercell.host.element, 1.0, host_uiso)
         means = {}
         for kind in self._supercell.settings.kinds:
-            atoms = foreign if kind in IMPURITY_KINDS else [(1.0, host_uiso)]
+            atoms = self._foreign if kind in IMPURITY_KINDS else [own]
             between = kind in INTERSTITIAL_KINDS
             states = [
                 [
                     profiles.mean_pdf(
-                        _shares(profiles, kind, n, z), profiles.profiles((host_uiso, uiso), orbit)
+                        _shares(profiles, kind, n, atom.z),
+                        profiles.profiles((host_uiso, atom.uiso), orbit),
                     )
-                    for z, uiso in atoms
+                    for atom in atoms
                 ]
                 for orbit in (range(len(profiles.around)) if between else [None])
             ]
             means[kind] = np.array(states) - pristine
         return means
+
+
+def _foreign_atoms(host: Host, defects: DefectSettings, pdf: PDFSettings) -> Iterator[_Atom]:
+    """The impurities, but for those of no tabulated neutron scattering length."""
+    power = scattering_power(host.element, pdf.parameters)
+    for element in defects.impurities:
+        if element == host.element:
+            continue
+        with suppress(ValueError):
+            z = scattering_power(element, pdf.parameters) / power
+            yield _Atom(element, z, debye_uiso(element, host.temperature or 300.0))
 
 
 def _shares(profiles: PairProfiles, kind: str, n: np.ndarray, z: float) -> Shares:

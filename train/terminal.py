@@ -8,6 +8,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Column, Table
 
+from train.data import PRISTINE
 from train.kinds import hold_sets
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ def print_prediction(found: Prediction) -> None:
     if hold_sets(list(found.probabilities)):
         of_kinds = ", ".join(f"{kind} {100 * p:.1f} %" for kind, p in found.kinds.items())
         console.print(f"  kinds, whatever else is there: {of_kinds}")
+    if found.verdict in found.probabilities and found.verdict != PRISTINE:
+        _print_estimates(console, found)
+    for note in found.notes:
+        console.print(f"  note: {note}", markup=False)
+
+
+def _print_estimates(console: Console, found: Prediction) -> None:
     if found.fraction:
         value, deviation = (100 * x for x in found.fraction)
         console.print(f"  network: {value:.2f} +- {deviation:.2f} defects per 100 host atoms")
@@ -36,8 +44,6 @@ def print_prediction(found: Prediction) -> None:
         of_elements = ", ".join(f"{name} {100 * p:.0f} %" for name, p in fit.elements.items())
         of_what = f" of {of_elements}" if of_elements else ""
         console.print(f"  fit as {found.most_likely}: {value:.2f} +- {deviation:.2f}{of_what}")
-    for note in found.notes:
-        console.print(f"  note: {note}", markup=False)
 
 
 def print_explanation(summary: dict, title: str) -> None:
