@@ -42,6 +42,17 @@ def test_an_unknown_network_is_one_line():
         build_model("resnet", grid(300), 4)
 
 
+def test_the_reference_network_is_one_of_whole_kernels(monkeypatch):
+    torch.manual_seed(0)
+    model = build_model("reference", grid(90), 4).double().eval()
+    pairs = torch.rand(3, 2, 90, dtype=torch.double)
+    found = model(pairs)
+    whole = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d) and m.kernel_size[0] > 1]
+    assert len(whole) == 5
+    monkeypatch.setattr(type(whole[0]), "forward", torch.nn.Conv2d.forward)
+    torch.testing.assert_close(model(pairs), found)
+
+
 def test_dropout_of_the_reference_network_is_an_option():
     def rates(**options):
         modules = build_model("reference", grid(300), 4, **options).modules()

@@ -25,7 +25,7 @@ class ReferenceCNN(nn.Module):
     def __init__(self, r: Sequence[float], classes: int, dropout: float = 0.5):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(2, 64, (7, 1), stride=(2, 1), padding=(3, 0)),
+            _MiddleRow(2, 64, (7, 1), stride=(2, 1), padding=(3, 0)),
             SyncedBatchNorm(64),
             nn.ReLU(),
             nn.Dropout(dropout),
@@ -55,15 +55,25 @@ class ReferenceCNN(nn.Module):
         return self.hidden(self.body(pairs.unsqueeze(2)))
 
 
+class _MiddleRow(nn.Conv2d):
+    """A convolution of images of height 1, to which the kernel's other rows add but zeros."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, outputs, 1, W / stride) of (B, inputs, 1, W), rounded up."""
+        middle = self.kernel_size[0] // 2
+        row = self.weight[:, :, middle : middle + 1]
+        return F.conv2d(x, row, self.bias, (1, self.stride[1]), (0, int(self.padding[1])))
+
+
 class _Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, dropout: float):
         super().__init__()
         self.main = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1),
+            _MiddleRow(inputs, outputs, 3, stride=2, padding=1),
             SyncedBatchNorm(outputs),
             nn.ReLU(),
             nn.Dropout(dropout),
-            nn.Conv2d(outputs, outputs, 3, padding=1),
+            _MiddleRow(outputs, outputs, 3, padding=1),
             SyncedBatchNorm(outputs),
         )
         self.shortcut = nn.Sequential(
