@@ -95,6 +95,7 @@ def test_any_number_of_workers_gives_the_same_bytes(oracle, bench, count):
     assert verify(bench.store)["digest"] == verify(oracle)["digest"]
 
 
+@pytest.mark.slow
 def test_a_performance_report_is_written(oracle, bench):
     report = bench.folder / "report.html"
     generate(bench, f"--performance-report={report}")
@@ -125,6 +126,7 @@ def test_options_that_do_not_go_together_are_refused(bench, options, message):
     assert not bench.store.exists()
 
 
+@pytest.mark.slow
 def test_tasks_are_taken_as_workers_come_free_and_nothing_listens_beyond_loopback():
     taken: list[int] = []
     done = []
@@ -159,6 +161,7 @@ def test_tasks_are_named_by_their_hosts_and_make_one_group():
     assert key_split(name) == "pdfs"
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_runs_is_used_by_address_and_by_file(oracle, bench):
     with scheduler(bench.folder) as (process, file), workers(file, 2):
         generate(bench, f"--scheduler={file}")

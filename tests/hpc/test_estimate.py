@@ -52,9 +52,12 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     [
         described(),
         # Whole shards, a prime number of hosts in each, and an array that is never written.
-        described(hosts_per_shard=5, defects=SMALL["defects"] | {"kinds": ["vacancy"]}),
+        pytest.param(
+            described(hosts_per_shard=5, defects=SMALL["defects"] | {"kinds": ["vacancy"]}),
+            marks=pytest.mark.slow,
+        ),
         # A shard larger than the library.
-        described(hosts_per_shard=100),
+        pytest.param(described(hosts_per_shard=100), marks=pytest.mark.slow),
     ],
 )
 def test_files_and_disk_are_those_of_the_run(tmp_path, description):
@@ -80,6 +83,7 @@ def test_files_and_disk_are_those_of_the_run(tmp_path, description):
     assert found.seconds > found.n_missing * found.seconds_per_host > 0
 
 
+@pytest.mark.slow
 def test_the_memory_of_large_shards_is_scaled_up(tmp_path):
     small, large = (
         estimate(tmp_path / "s.zarr", described(hosts_per_shard=n, library={}), 1)
@@ -91,6 +95,7 @@ def test_the_memory_of_large_shards_is_scaled_up(tmp_path):
     assert large.n_sample == 32
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_counted_again(tmp_path):
     path, description = tmp_path / "store.zarr", described()
 
@@ -135,6 +140,7 @@ def test_a_run_takes_as_long_as_the_worker_with_most_to_do(workers, seconds):
     assert wall_time(plan_shards(30, 4), workers, measured) == seconds
 
 
+@pytest.mark.slow
 def test_hosts_that_fail_are_named_and_stop_nothing(tmp_path):
     hosts = embedded_library()[:3]
     twice = {"id": "crowded", "frac": hosts[1].frac[:1] * 2, "wyckoff": hosts[1].wyckoff[:1] * 2}
@@ -236,6 +242,7 @@ def test_a_million_hosts_are_planned_in_little_memory(tmp_path):
     assert Store(store).n_hosts == million
 
 
+@pytest.mark.slow
 def test_the_store_that_was_killed_while_it_was_made_is_made_again(tmp_path):
     path, description = tmp_path / "store.zarr", described()
     (path / "ledger").mkdir(parents=True)

@@ -104,6 +104,7 @@ def small_disk(oracle, tmp_path):
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_in_one_line_and_more_room_completes_it(
     oracle, tmp_path, small_disk
 ):
@@ -144,6 +145,7 @@ def test_sigterm_ends_a_run_with_a_line_and_143(oracle, bench):
     assert files_of(bench.store) == files_of(oracle)
 
 
+@pytest.mark.slow
 def test_the_computing_process_ends_with_its_parent(bench):
     """It would otherwise go on writing to a store that another run has taken over."""
     process = bench.start()

@@ -42,6 +42,7 @@ def test_parts_make_a_store_together(oracle, bench):
     assert len(list(bench.store.glob("ledger/run-*.jsonl"))) == 3
 
 
+@pytest.mark.slow
 def test_a_part_keeps_the_whole_and_its_double_out(bench):
     part = bench.start("--part=0/2")
     bench.wait_for_shard(part, 0)

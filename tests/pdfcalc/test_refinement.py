@@ -82,6 +82,7 @@ def test_a_cell_whose_peaks_miss_the_measured_ones():
     assert found.rw < 0.03
 
 
+@pytest.mark.slow
 def test_uncertainties_are_those_of_repeated_measurements():
     r, exact = measured(crystal("cubic"), noise=0.0)
     rng = np.random.default_rng(3)

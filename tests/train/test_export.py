@@ -48,7 +48,9 @@ def make_run(store_path: Path, run: Path, recipe: str, split: str = "host") -> P
     return run
 
 
-@pytest.fixture(scope="module", params=["default", "reference"])
+@pytest.fixture(
+    scope="module", params=["default", pytest.param("reference", marks=pytest.mark.slow)]
+)
 def run(request, store_path, tmp_path_factory) -> Path:
     return make_run(store_path, tmp_path_factory.mktemp("runs") / request.param, request.param)
 

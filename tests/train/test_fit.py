@@ -75,6 +75,7 @@ def test_the_same_command_gives_the_same_numbers(store_path, finished, tmp_path)
     assert one == two
 
 
+@pytest.mark.slow
 def test_a_stopped_run_continues_to_the_same_numbers(store_path, finished, tmp_path):
     command = [sys.executable, "-m", "train", store_path, "--out", tmp_path / "run"]
     command += ["--epochs", str(EPOCHS)]

@@ -38,6 +38,7 @@ def processes(request, tmp_path_factory) -> list[dict]:
     return [torch.load(folder / f"{rank}.pt") for rank in range(len(request.param))]
 
 
+@pytest.mark.slow
 def test_outputs_gradients_and_running_statistics_are_those_of_the_whole_batch(processes):
     plain = nn.BatchNorm2d(batch_shares.CHANNELS)
     whole = batch_shares.normalise(plain, WHOLE)
