@@ -72,7 +72,7 @@ class HostSupercell:
     def atoms(self, variant: Variant) -> AtomicStructure:
         """The atoms of a variant in the supercell."""
         repeats = self.crystal.sites.repeats
-        every = self._host_places
+        every = self.host_places
         removed, added, own = variant.change.removed, variant.change.added, variant.change.own
         gone = {(s, *c) for s, c in zip(removed.site.tolist(), removed.cell.tolist(), strict=True)}
         kept = [
@@ -140,7 +140,7 @@ class HostSupercell:
         removed = between = NOWHERE
         if vacancies + substitutions:
             chosen = rng.permutation(self.n_atoms)[: vacancies + substitutions]
-            removed = self._host_places[chosen]
+            removed = self.host_places[chosen]
         if self_interstitials + interstitials:
             between = self._draw_interstitials(rng, self_interstitials + interstitials)
         if self_interstitials and interstitials:
@@ -155,7 +155,7 @@ class HostSupercell:
         Other kinds of site are tried in a random order where the first has no room.
         """
         for orbit in rng.permutation(len(self.orbits)):
-            places = self._interstitial_places[orbit]
+            places = self.interstitial_places[orbit]
             shuffled = places[rng.permutation(len(places.site))]
             chosen = self.crystal.sites.first_apart(shuffled, self.too_near, count)
             if len(chosen.site) == count:
@@ -184,12 +184,12 @@ class HostSupercell:
         return self.crystal.sites.shortest < self.least_separation * (1 - 1e-9)
 
     @cached_property
-    def _host_places(self) -> Occupied:
+    def host_places(self) -> Occupied:
         """Every atom of the host's supercell."""
         return self._copies(0, len(self.host.frac))
 
     @cached_property
-    def _interstitial_places(self) -> list[Occupied]:
+    def interstitial_places(self) -> list[Occupied]:
         """Every copy of each kind of interstitial site in the supercell."""
         starts = np.cumsum([len(self.host.frac), *(len(orbit.frac) for orbit in self.orbits)])
         return [self._copies(*ends) for ends in pairwise(starts.tolist())]

@@ -6,7 +6,6 @@ the engine.
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,6 @@ import numpy as np
 from defectgen.variants import HostSupercell
 from hpc.description import PDFSettings
 from pdfcalc.class_response import ClassResponse
-from pdfcalc.displacements import Occupied
 from pdfcalc.response import baseline_response
 
 
@@ -57,10 +55,7 @@ class PairProfiles:
         self._lone = 1 if repeated else 0  # of n defects, that are no others
         self.n_atoms = supercell.n_atoms
         sites = supercell.crystal.sites
-        n_host = len(supercell.host.frac)
-        ends = np.cumsum([n_host, *(len(orbit.frac) for orbit in supercell.orbits)])
-        orbits = [_every(*two, supercell.settings.supercell) for two in pairwise(ends.tolist())]
-        atoms = _every(0, n_host, supercell.settings.supercell)
+        atoms, orbits = supercell.host_places, supercell.interstitial_places
         whole = np.abs(sites.vectors - np.rint(sites.vectors)).max(axis=1) < 1e-9
         whole &= repeated
         self.own = whole.astype(float)
@@ -142,10 +137,3 @@ def _stacked(rows: list) -> np.ndarray:
     """(..., 3, 2) of three rows of two arrays (...)."""
     flat = np.broadcast_arrays(*(share for row in rows for share in row))
     return np.stack(flat, axis=-1).reshape(*flat[0].shape, 3, 2)
-
-
-def _every(start: int, stop: int, repeats: tuple[int, ...]) -> Occupied:
-    """Every copy in a supercell of some consecutive sites of the unit cell."""
-    cells = np.indices(repeats).reshape(3, -1).T
-    sites = np.arange(start, stop)
-    return Occupied(np.repeat(sites, len(cells)), np.tile(cells, (len(sites), 1)))

@@ -114,14 +114,15 @@ class DefectFit:
             defective: (n, R) of the host with defects.
         """
         inside = pristine != 0
-        change = self._left_of(pristine, (defective - pristine) * inside)
+        taken_up = self._taken_up(pristine)
+        change = _without((defective - pristine) * inside, taken_up)
         squares = np.square(change).sum(axis=1)
         floor = inside.sum() * (_PRECISION * np.abs(pristine).max()) ** 2
         independent = np.ptp(self._r[inside]) * self._pdf.qmax / math.pi
         independent -= len(self._inputs.absorbed)
         found: list[dict[str, KindFit]] = [{} for _ in change]
         for kind, means in self._means.items():
-            expected = self._left_of(pristine, means * inside)
+            expected = _without(means * inside, taken_up)
             products = expected @ change.T
             residuals = np.square(expected).sum(axis=-1)[..., None] - 2 * products + squares
             for fits, residual in zip(found, np.moveaxis(residuals, -1, 0), strict=True):
@@ -129,12 +130,11 @@ class DefectFit:
                 fits[kind] = self._fit(kind, -0.5 * independent * np.log(above), expected)
         return found
 
-    def _left_of(self, pristine: np.ndarray, change: np.ndarray) -> np.ndarray:
-        """Changes (..., R) less what a refinement of the host takes up of them."""
+    def _taken_up(self, pristine: np.ndarray) -> np.ndarray:
+        """(R, K) orthonormal changes of a trace that a refinement of the host takes up."""
         if not self._inputs.absorbed:
-            return change
-        basis = orth(self._inputs.tangents(torch.from_numpy(pristine)[None])[0].numpy())
-        return change - (change @ basis) @ basis.T
+            return np.empty((len(pristine), 0))
+        return orth(self._inputs.tangents(torch.from_numpy(pristine)[None])[0].numpy())
 
     def _fit(self, kind: str, log_likelihood: np.ndarray, expected: np.ndarray) -> KindFit:
         """Of one trace, by log-likelihoods (orbits, elements, fractions) of what is expected."""
@@ -180,6 +180,11 @@ class DefectFit:
             ]
             means[kind] = np.array(states) - pristine
         return means
+
+
+def _without(change: np.ndarray, taken_up: np.ndarray) -> np.ndarray:
+    """Changes (..., R) less their components along (R, K)."""
+    return change - (change @ taken_up) @ taken_up.T
 
 
 def _foreign_atoms(host: Host, defects: DefectSettings, pdf: PDFSettings) -> Iterator[_Atom]:

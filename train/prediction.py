@@ -23,6 +23,7 @@ from train.data import PRISTINE
 from train.defect_fit import DefectFit, KindFit
 from train.familiarity import REFUSED, Familiarity
 from train.inputs import ABSORBABLE
+from train.kinds import kind_probabilities
 from train.models import Outputs
 from train.rundir import load_model
 from train.sources import FRACTION_UNIT
@@ -102,10 +103,9 @@ class Prediction:
     @property
     def kinds(self) -> dict[str, float]:
         """Probability of each kind of defect, whatever else is there."""
-        return {
-            kind: sum(p for name, p in self.probabilities.items() if kind in kinds_named(name))
-            for kind in KINDS
-        }
+        of_classes = torch.tensor([[*self.probabilities.values()]], dtype=torch.double)
+        (of_kinds,) = kind_probabilities(of_classes, [*self.probabilities]).tolist()
+        return dict(zip(KINDS, of_kinds, strict=True))
 
     @property
     def verdict(self) -> str:
