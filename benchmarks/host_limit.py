@@ -117,26 +117,21 @@ class HostLikelihood:
         return np.stack([logsumexp(every, axis=0) for every in by_kind], axis=1)
 
     def _on_host_sites(self, changes: Sequence[Change]) -> Iterator[States]:
-        profiles, n, x, u = self._profiles, self._n, self._x, self._uiso
+        profiles, n, x, u = self._profiles, self._n[:, 0], self._x[:, 0], self._uiso
         removed = [change.removed for change in changes if len(change.removed.site)]
-        deviating = np.array([self._deviating_pairs(gone) for gone in removed])
-        pairs = np.vstack([profiles.host, profiles.own, self._modes(deviating)])
-        # Pairs of two defects are that part of all pairs, but for an atom's own images.
-        part = x * (n - 1) / (profiles.n_atoms - 1)
-        kept, own, *modes = self._projected(pairs, 2 * u)
-        mean = (1 - 2 * x + part) * kept + (x - part) * own
-        gone_mean = mean / (1 - x) + (1 - x) * self._baseline
-        yield States(KINDS.index("vacancy"), gone_mean, np.array(modes), x[:, 0], 1.0)
+        pairs = self._modes(np.array([self._deviating_pairs(gone) for gone in removed]))
+        modes = self._projected(pairs, 2 * u)
+        mean = profiles.mean_pdf(profiles.vacancies(n), profiles.profiles((u, u)))
+        yield States(KINDS.index("vacancy"), mean @ self._axes.T, modes, x, 1.0)
         for z, uiso in self._foreign:
-            power = (1 - x + x * z) ** 2
             mixed, new = self._projected(pairs, u + uiso), self._projected(pairs, 2 * uiso)
-            added = z**2 * new - 2 * z * mixed
-            replaced = mean + 2 * z * x * mixed[0] + part * added[0] + (x - part) * added[1]
+            shares = profiles.substitutions(n, z)
+            mean = profiles.mean_pdf(shares, profiles.profiles((u, uiso)))
             yield States(
                 KINDS.index("substitution"),
-                replaced / power + self._baseline,
-                np.array(modes) + added[2:],
-                (x * (1 - x) / power)[:, 0],
+                mean @ self._axes.T,
+                modes + z**2 * new - 2 * z * mixed,
+                x * (1 - x) / (1 - x + x * z) ** 2,
                 1 / len(self._foreign),
             )
 

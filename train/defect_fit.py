@@ -27,7 +27,7 @@ from hpc.pair_profiles import PairProfiles, Shares
 from hpc.store import Store
 from pdfcalc.scattering import scattering_power
 from train.data import PDFStore
-from train.evaluation import Predictions
+from train.evaluation import Predictions, score_errors
 from train.inputs import PairInput
 
 _FRACTIONS = 101
@@ -224,7 +224,7 @@ def score_fits(found: Predictions) -> dict[str, Any]:
     kinds = [max(of_row, key=lambda kind: of_row[kind].log_evidence) for of_row in fits]
     chosen = [of_row[kind] for of_row, kind in zip(fits, kinds, strict=True)]
     median, deviation = np.array([fit.fraction for fit in chosen]).T
-    error = np.abs(median - found.store.concentration[at])
+    error = median - found.store.concentration[at]
     impurity = found.store.impurity[at]
     likeliest = np.array(
         [atomic_number(next(iter(fit.elements))) if fit.elements else 0 for fit in chosen]
@@ -233,15 +233,7 @@ def score_fits(found: Predictions) -> dict[str, Any]:
     return {
         "n": len(single),
         "accuracy": float(np.mean(names[single] == kinds)),
-        "fraction": {
-            "mae": float(error.mean()),
-            "mae_per_class": {
-                str(kind): float(error[names[single] == kind].mean())
-                for kind in np.unique(names[single])
-            },
-            "within_one_deviation": float(np.mean(error <= deviation)),
-            "within_two_deviations": float(np.mean(error <= 2 * deviation)),
-        },
+        "fraction": score_errors(error, deviation, names[single]),
         "element_accuracy": (
             float(np.mean((impurity == likeliest)[is_impure])) if is_impure.any() else None
         ),

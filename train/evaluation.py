@@ -110,31 +110,35 @@ def score_estimates(predicted: Predicted, target: torch.Tensor, classes: Sequenc
     outputs, truth = predicted
     if not outputs.mean.shape[1]:
         return {}
-    error = (outputs.mean - truth).abs()
-    within = error / outputs.log_deviation.exp()
-    foreign = truth[:, 1] != 0
-    every = torch.ones_like(foreign)
+    error = (outputs.mean - truth).double().numpy()
+    deviation = outputs.log_deviation.double().exp().numpy()
+    foreign = (truth[:, 1] != 0).numpy()
+    names = np.array(classes)[target.numpy()]
     scores = {}
-    units = (("fraction", FRACTION_UNIT, every), ("contrast", 1.0, foreign))
+    units = (("fraction", FRACTION_UNIT, np.ones_like(foreign)), ("contrast", 1.0, foreign))
     for column, (name, unit, rows) in enumerate(units):
-        if not rows.any():  # as where no kind of defect has impurities
-            continue
-        of_class = {kind: rows & (target == k) for k, kind in enumerate(classes)}
-        scores[name] = {
-            "mae": _mean(unit * error[rows, column]),
-            "mae_per_class": {
-                kind: _mean(unit * error[chosen, column])
-                for kind, chosen in of_class.items()
-                if chosen.any()
-            },
-            "within_one_deviation": _mean(within[rows, column] <= 1),
-            "within_two_deviations": _mean(within[rows, column] <= 2),
-        }
+        if rows.any():  # not where no kind of defect has impurities
+            of = rows, column
+            scores[name] = score_errors(unit * error[of], unit * deviation[of], names[rows])
     return scores
 
 
-def _mean(values: torch.Tensor) -> float:
-    return float(values.double().mean())
+def score_errors(error: np.ndarray, deviation: np.ndarray, names: np.ndarray) -> dict[str, Any]:
+    """Mean absolute error, by class as well, and which part is within one and two deviations.
+
+    Args:
+        error: (n,) of estimates, whose standard deviations (n,) were given with them.
+        names: (n,) class of each.
+    """
+    size = np.abs(error)
+    return {
+        "mae": float(size.mean()),
+        "mae_per_class": {
+            str(name): float(size[names == name].mean()) for name in np.unique(names)
+        },
+        "within_one_deviation": float(np.mean(size <= deviation)),
+        "within_two_deviations": float(np.mean(size <= 2 * deviation)),
+    }
 
 
 @dataclass(frozen=True)
