@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from runs import Bench
 
+from benchmarks.results import main
 from benchmarks.results_tables import Line, Run, mean_and_deviation, results_page
 from train.rundir import METRICS
 
@@ -89,7 +90,11 @@ def test_what_is_missing_is_trained_and_what_is_finished_is_not(tmp_path):
         assert path == last or path.stat().st_mtime_ns == time
 
 
-def test_a_missing_store_is_one_line(tmp_path):
-    out = results("--store", tmp_path / "none.zarr", "--runs", tmp_path)
-    assert (out.returncode, len(out.stderr.splitlines())) == (2, 1)
-    assert "none.zarr is not a store" in out.stderr
+def test_a_missing_store_is_one_line(tmp_path, monkeypatch, capsys):
+    arguments = ["--store", tmp_path / "none.zarr", "--runs", tmp_path, "--out", tmp_path]
+    monkeypatch.setattr("sys.argv", ["results", *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main()
+    told = capsys.readouterr().err
+    assert (end.value.code, len(told.splitlines())) == (2, 1)
+    assert "none.zarr is not a store" in told

@@ -142,6 +142,7 @@ def test_structure_types_are_in_the_standard_setting(group, wyckoff):
     assert distance.min(axis=1).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_every_host_has_its_space_group():
     for host in LIBRARY:
         assert spglib.get_symmetry_dataset(cell_of(host), symprec=1e-2).number == host.space_group

@@ -84,7 +84,9 @@ def generate(bench, *options: str) -> subprocess.CompletedProcess[str]:
     return out
 
 
-@pytest.mark.parametrize("count", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "count", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)]
+)
 def test_any_number_of_workers_gives_the_same_bytes(oracle, bench, count):
     out = generate(bench, "--engine=dask", f"--workers={count}")
     port = re.search(r"ssh -N -L (\d+):127\.0\.0\.1:(\d+) (\S+)\)", out.stderr)

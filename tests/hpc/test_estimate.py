@@ -164,6 +164,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_screen_or_json(tmp_path):
     store = tmp_path / "store.zarr"
     arguments = ["generate", "--store", store, "--limit", 20, "--workers", 2, "--dry-run"]

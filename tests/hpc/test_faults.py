@@ -23,7 +23,14 @@ def host_of(store: Path, row: int) -> str:
 
 
 @pytest.mark.parametrize(
-    "fault", ["raise", "memory", "die", pytest.param("hang", marks=pytest.mark.slow), "disk"]
+    "fault",
+    [
+        "raise",
+        *(
+            pytest.param(fault, marks=pytest.mark.slow)
+            for fault in ("memory", "die", "hang", "disk")
+        ),
+    ],
 )
 def test_a_fault_that_passes_leaves_no_trace(oracle, bench, fault):
     host = host_of(oracle, 4)
@@ -132,6 +139,7 @@ def test_a_node_that_dies_between_data_and_record_loses_one_shard_only(oracle, b
     assert [bench.computed()[shard] for shard in (0, 1, 2, 4, 5)] == [1] * 5
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_run_with_a_line_and_143(oracle, bench):
     process = bench.start(hosts={host_of(oracle, 6): {"fault": "hang", "times": 1}})
     bench.wait_for_shard(process, 2)

@@ -112,7 +112,14 @@ def test_only_missing_shards_are_computed(oracle, tmp_path):
     assert files_of(store) == files_of(oracle)
 
 
-@pytest.mark.parametrize("last", ["library.json", "g/zarr.json", "zarr.json"])
+@pytest.mark.parametrize(
+    "last",
+    [
+        pytest.param("library.json", marks=pytest.mark.slow),
+        pytest.param("g/zarr.json", marks=pytest.mark.slow),
+        "zarr.json",
+    ],
+)
 def test_half_made_stores_are_made_again(oracle, tmp_path, last):
     store = tmp_path / "store.zarr"
     (store / "ledger").mkdir(parents=True)

@@ -11,6 +11,7 @@ from hpc.inspect import status, verify
 from hpc.locks import Part
 
 
+@pytest.mark.slow
 def test_a_second_run_is_refused_and_harms_nothing(oracle, bench):
     first = bench.start()
     bench.wait_for_shard(first, 0)
@@ -30,6 +31,7 @@ def test_a_second_run_is_refused_and_harms_nothing(oracle, bench):
     assert files_of(bench.store) == files_of(oracle)
 
 
+@pytest.mark.slow
 def test_parts_make_a_store_together(oracle, bench):
     """Started at the same moment, so that all want to make it."""
     parts = [bench.start(f"--part={k}/3") for k in range(3)]

@@ -66,6 +66,7 @@ def test_rows_are_the_pdfs_of_the_exported_atoms(mixed):
             )
 
 
+@pytest.mark.slow
 def test_a_damaged_number_is_found_and_put_right(mixed, tmp_path):
     other = Bench(tmp_path / "other", MIXED_TOML)
     shutil.copytree(mixed.store, other.store)

@@ -42,7 +42,7 @@ with start_executor("mpi", 1) as execute:
 """
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_any_number_of_ranks_gives_the_same_bytes(oracle, bench, count):
     run = bench.start("--engine=mpi", launcher=(str(MPIEXEC), "-n", str(count)))
     _, err = run.communicate(timeout=100)
@@ -65,7 +65,7 @@ def test_tasks_are_taken_as_ranks_come_free(tmp_path):
     assert complete == "True"
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_signal_to_one_rank_ends_all(oracle, bench, rank):
     hosts = {host.id: {"fault": "hang", "times": 99} for host in Store(oracle).hosts}
     run = bench.start("--engine=mpi", launcher=(str(MPIEXEC), "-n", "3"), hosts=hosts)

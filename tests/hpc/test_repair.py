@@ -34,7 +34,9 @@ def damage_file(path: Path, how: str, rng: random.Random) -> None:
         path.unlink()
 
 
-@pytest.mark.parametrize("how", ["flip", "truncate", "remove"])
+@pytest.mark.parametrize(
+    "how", ["flip", *(pytest.param(how, marks=pytest.mark.slow) for how in ("truncate", "remove"))]
+)
 def test_a_damaged_shard_is_found_and_made_anew_alone(oracle, finished, how):
     damage_file(shards_of(finished.store)[2], how, random.Random(how))
     found = verify(finished.store)
@@ -59,6 +61,7 @@ def test_any_file_of_a_store_can_be_put_right(oracle, finished):
     assert verify(finished.store)["ok"]
 
 
+@pytest.mark.slow
 def test_damaged_records_are_made_anew(oracle, finished):
     rng = random.Random(0)
     records = sorted((finished.store / "ledger").glob("[0-9]*.json"))
@@ -69,6 +72,7 @@ def test_damaged_records_are_made_anew(oracle, finished):
     assert verify(finished.store)["ok"]
 
 
+@pytest.mark.slow
 def test_without_a_description_a_store_is_repaired_as_it_is(oracle, finished):
     damage_file(finished.store / "library.json", "truncate", random.Random(1))
     damage_file(shards_of(finished.store)[5], "flip", random.Random(1))

@@ -209,6 +209,7 @@ def test_command_writes_a_figure_and_numbers(run, store, tmp_path):
     assert not math.isnan(summary["accuracy"]["without"]["0-4 1/Å"]["vacancy"])
 
 
+@pytest.mark.slow
 def test_command_prints_tables(run, store, tmp_path):
     result = invoke(run, store, "-o", tmp_path / "figure.svg", "--part", "val")
     assert result.exit_code == 0, result.output

@@ -71,6 +71,7 @@ def traces(store_path) -> tuple[np.ndarray, np.ndarray]:
     return g[structure, 0], g[structure, variant]
 
 
+@pytest.mark.slow
 def test_the_program_gives_the_probabilities_without_this_project(run, exported, traces, tmp_path):
     np.savez(tmp_path / "traces.npz", pristine=traces[0], defective=traces[1])
     arguments = (exported / "model.pt2", tmp_path / "traces.npz", tmp_path / "probability")

@@ -193,11 +193,13 @@ def test_tensorboard_gets_every_epoch(store_path, tmp_path):
     assert len(found) == 2
 
 
+@pytest.mark.slow
 def test_training_stops_early_when_nothing_gets_better(store_path, tmp_path):
     metrics = run_fit(store_path, tmp_path / "run", epochs=60, patience=2)
     assert metrics["best_epoch"] + 2 == metrics["epochs"] < 60
 
 
+@pytest.mark.slow
 def test_windows_of_hosts_learn_as_well(store_path, tmp_path, monkeypatch):
     monkeypatch.setattr("train.sources.memory_limit", lambda: 4 * 13 * 4 * 4 * 13 * 300)
     metrics = run_fit(store_path, tmp_path / "run")

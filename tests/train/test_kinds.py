@@ -80,6 +80,7 @@ def test_evaluation_has_the_kinds_beside_the_sets(run, store):
     assert "AUROC" in text
 
 
+@pytest.mark.slow
 def test_the_report_has_the_kinds(run, store, tmp_path):
     out = CliRunner().invoke(app, ["report", str(run), "-o", str(tmp_path / "report.html")])
     assert out.exit_code == 0, out.output

@@ -18,13 +18,7 @@ EXACT = {"rtol": 1e-10, "atol": 1e-10}
 WHOLE = slice(None)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param((5, 2), id="two"),
-        pytest.param((4, 2, 1), id="three", marks=pytest.mark.slow),
-    ],
-)
+@pytest.fixture(scope="module", params=[(5, 2), (4, 2, 1)], ids=["two", "three"])
 def processes(request, tmp_path_factory) -> list[dict]:
     """What each of several processes got from its share of a batch."""
     folder = tmp_path_factory.mktemp("shares")
@@ -54,6 +48,7 @@ def test_outputs_gradients_and_running_statistics_are_those_of_the_whole_batch(p
             torch.testing.assert_close(process["norm_buffers"][name], buffer, **EXACT)
 
 
+@pytest.mark.slow
 def test_the_reference_network_trains_as_on_one_process(processes):
     gradients, model = batch_shares.train_reference(WHOLE, processes=1)
     assert sum(isinstance(module, SyncedBatchNorm) for module in model.modules()) == 8
