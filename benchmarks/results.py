@@ -3,9 +3,10 @@
     python -m benchmarks.results --store metals.zarr --runs runs [--seeds 0 1 2]
 
 Each run is what `defectpdf train` makes, in a folder of RUNS, by the same code: one that is
-finished is not repeated, one that was interrupted goes on. The tables, results.md and
-results.json, are written anew after each run. The reference study's own terms (its network and
-schedule, by row, each trace scaled by itself) come last, as they take longest.
+finished is not repeated, one that was interrupted goes on. Scores of baselines and of fits are kept
+there as well. The tables, results.md and results.json, are written anew after each run. The
+reference study's own terms (its network and schedule, by row, each trace scaled by itself) come
+last, as they take longest.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import signal
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +24,9 @@ import numpy as np
 from benchmarks.results_tables import Line, Run, results_page
 from train.baselines import score_baselines
 from train.data import PDFStore, read_store
+from train.defect_fit import score_fits
 from train.distributed import World, join_world
+from train.evaluation import predict_part
 from train.loop import fit
 from train.recipes import make_recipe, parse_setting
 from train.rundir import METRICS, write_json, write_text
@@ -38,6 +42,8 @@ LINES = (
     Line("row", "trace", "store"),
     Line("row", "trace", "store", "reference"),
 )
+FITTED = (Line("host", "shared", "store"), Line("host", "trace", "store"))
+"""To whose test parts defects are fitted, too."""
 
 
 class Wanted(NamedTuple):
@@ -68,9 +74,11 @@ def run_metrics(wanted: Wanted, options: Namespace, world: World) -> dict[str, A
     return fit(options.store, options.runs / wanted.folder, recipe, line.split, wanted.seed, world)
 
 
-def baselines(options: Namespace, store: PDFStore, seed: int) -> dict[str, Any] | None:
-    """The scores of `defectpdf baselines`, kept in RUNS; None if they are not to be computed."""
-    path = options.runs / f"baselines-host-shared-{seed}.json"
+def kept(
+    options: Namespace, store: PDFStore, name: str, compute: Callable[[], dict[str, Any]]
+) -> dict[str, Any] | None:
+    """Scores by their name in RUNS, computed if they are not there; None if not to be computed."""
+    path = options.runs / f"{name}.json"
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["fingerprint"] != store.fingerprint:
@@ -78,11 +86,29 @@ def baselines(options: Namespace, store: PDFStore, seed: int) -> dict[str, Any] 
         return found
     if options.table_only:
         return None
-    print(f"baselines, seed {seed}")
-    found = score_baselines(options.store, "host", "shared", seed)
+    print(name)
+    found = compute() | {"fingerprint": store.fingerprint}
     options.runs.mkdir(parents=True, exist_ok=True)
     write_json(path, found)
     return found
+
+
+def baselines(options: Namespace, store: PDFStore, seed: int) -> dict[str, Any] | None:
+    """The scores of `defectpdf baselines`."""
+
+    def compute() -> dict[str, Any]:
+        return score_baselines(options.store, "host", "shared", seed)
+
+    return kept(options, store, f"baselines-host-shared-{seed}", compute)
+
+
+def fits(options: Namespace, store: PDFStore, run: Wanted) -> dict[str, Any] | None:
+    """The scores of the fits of `defectpdf evaluate --fit` to the test part of a finished run."""
+
+    def compute() -> dict[str, Any]:
+        return score_fits(predict_part(options.runs / run.folder, options.store, "test"))
+
+    return kept(options, store, f"fits-{run.folder}", compute)
 
 
 def write_tables(
@@ -91,6 +117,7 @@ def write_tables(
     wanted: list[Wanted],
     found: dict[Wanted, dict[str, Any]],
     methods: list[dict[str, Any]],
+    fitted: list[Run],
 ) -> None:
     runs = [Run(run.line, run.seed, metrics) for run, metrics in found.items()]
     lines = list(dict.fromkeys(run.line for run in wanted))
@@ -99,9 +126,11 @@ def write_tables(
         "seeds": options.seeds,
         "runs": [{**run.line._asdict(), "seed": run.seed, **run.metrics} for run in runs],
         "baselines": methods,
+        "fits": [{**fit.line._asdict(), "seed": fit.seed, **fit.metrics} for fit in fitted],
     }
+    page = results_page(store, options.seeds, lines, runs, methods, fitted)
     write_json(options.out / "results.json", content)
-    write_text(options.out / "results.md", results_page(store, options.seeds, lines, runs, methods))
+    write_text(options.out / "results.md", page)
 
 
 def make_results(options: Namespace, world: World) -> bool:
@@ -114,12 +143,20 @@ def make_results(options: Namespace, world: World) -> bool:
         print(f"{'done' if done[run] else 'wanted'}: {options.runs / run.folder}")
     found: dict[Wanted, dict[str, Any]] = {}
     methods: list[dict[str, Any]] = []
+    fitted: list[Run] = []
+
+    def add(run: Wanted, metrics: dict[str, Any]) -> None:
+        found[run] = metrics
+        # A group's test part is the same whatever the seed.
+        first_of_group = run.line.split.startswith("space_group:") and run.seed == options.seeds[0]
+        if (run.line in FITTED or first_of_group) and (score := fits(options, store, run)):
+            fitted.append(Run(run.line, run.seed, score))
 
     def write() -> None:
-        write_tables(options, store, wanted, found, methods)
+        write_tables(options, store, wanted, found, methods, fitted)
 
     for run in filter(done.get, wanted):
-        found[run] = run_metrics(run, options, world) or {}
+        add(run, run_metrics(run, options, world) or {})
     write()
     methods += filter(None, (baselines(options, store, seed) for seed in options.seeds))
     write()
@@ -131,7 +168,7 @@ def make_results(options: Namespace, world: World) -> bool:
             metrics = run_metrics(run, options, world)
             if metrics is None:
                 return False
-            found[run] = metrics
+            add(run, metrics)
             write()
     return True
 

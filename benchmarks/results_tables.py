@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from defectgen.settings import KINDS
 from train.data import PDFStore
 from train.leakage import LOOKALIKE
 
@@ -36,8 +37,14 @@ def results_page(
     lines: Sequence[Line],
     runs: Sequence[Run],
     baselines: Sequence[dict[str, Any]],
+    fits: Sequence[Run],
 ) -> str:
-    """Markdown of all tables; lines without a finished run say so."""
+    """Markdown of all tables; lines without a finished run say so.
+
+    Args:
+        baselines: scores by method, of each seed.
+        fits: scores of the fits to the test parts of some of the runs.
+    """
     left_out = [line for line in lines if line.split.startswith("space_group:")]
     others = [line for line in lines if line not in left_out]
     tests = {line: [run.metrics["test"] for run in runs if run.line == line] for line in lines}
@@ -71,6 +78,22 @@ def results_page(
                 for line in left_out
             ],
         ),
+        "## Fractions of defects",
+        "Of the networks above, and of fits of each kind's mean G(r) in the known host "
+        "(`defectpdf evaluate --fit`), which no training goes into: kind and element named "
+        "right, mean absolute error of the fraction, in defects per 100 host atoms, and how often "
+        "it is within the standard deviation given. The PDFs have no noise.",
+        _table(
+            ("by", "split", "scaling", "seeds", "kind", "element", "error", *KINDS, "within"),
+            [
+                row
+                for line in dict.fromkeys(fit.line for fit in fits)
+                for row in (
+                    _fraction_row("network", line, tests[line]),
+                    _fraction_row("fit", line, [fit.metrics for fit in fits if fit.line == line]),
+                )
+            ],
+        ),
         "## Baselines",
         "scikit-learn's classifiers by host, shared scaling, on the store's variants "
         "(`defectpdf baselines`).",
@@ -99,6 +122,23 @@ def _scores(tests: Sequence[dict[str, Any]]) -> tuple[str, ...]:
         mean_and_deviation([of["top2"] for of in tests]),
         mean_and_deviation([of["calibration"]["ece"] for of in tests]),
         _range([of["n"] for of in tests]),
+    )
+
+
+def _fraction_row(by: str, line: Line, scores: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    fractions = [of["fraction"] for of in scores]
+    elements = [of["element_accuracy"] for of in scores if "element_accuracy" in of]
+    by_kind = [[of["mae_per_class"][kind] for of in fractions] for kind in KINDS]
+    return (
+        by,
+        line.split,
+        line.scaling,
+        str(len(scores)),
+        mean_and_deviation([of["accuracy"] for of in scores]),
+        mean_and_deviation(elements) if elements else "",
+        mean_and_deviation([of["mae"] for of in fractions]),
+        *map(mean_and_deviation, by_kind),
+        mean_and_deviation([of["within_one_deviation"] for of in fractions]),
     )
 
 

@@ -15,6 +15,7 @@ from runs import Bench
 
 from benchmarks.results import main
 from benchmarks.results_tables import Line, Run, mean_and_deviation, results_page
+from defectgen.settings import KINDS
 from train.rundir import METRICS
 
 PROJECT = Path(__file__).parents[2]
@@ -36,14 +37,20 @@ def metrics(accuracy: float, nearest: float) -> dict:
     test = {"accuracy": accuracy, "top2": 1.0, "calibration": {"ece": 0.01}, "n": 1400}
     distances = {"0 %": nearest, "5 %": 0.1, "50 %": 0.5}
     leakage = {"hosts": 110, "hosts_in_training": 0, "nearest_training_host": distances}
-    return {"test": test | {"leakage": leakage}}
+    return {"test": test | {"leakage": leakage, "fraction": errors(0.006)}}
+
+
+def errors(mean: float) -> dict:
+    return {"mae": mean, "mae_per_class": dict.fromkeys(KINDS, mean), "within_one_deviation": 0.7}
 
 
 def test_the_page_has_the_means_of_what_was_run():
     store = SimpleNamespace(id=np.arange(1172), rows=np.zeros((14064, 2)))
     host, group = Line("host", "shared", "store"), Line("space_group:225", "shared", "streaming")
     runs = [Run(host, seed, metrics(0.95 + 0.01 * seed, 0.05 + seed)) for seed in (0, 1)]
-    page = results_page(store, [0, 1], [host, group], runs, []).splitlines()
+    fit = {"accuracy": 1.0, "element_accuracy": 0.9, "fraction": errors(0.0002)}
+    fits = [Run(host, 0, fit)]
+    page = results_page(store, [0, 1], [host, group], runs, [], fits).splitlines()
     assert (
         "| host | shared | store | default | 2 | 95.50 ± 0.71 % | 100.00 ± 0.00 % "
         "| 1.00 ± 0.00 % | 1,400 |" in page
@@ -51,6 +58,13 @@ def test_the_page_has_the_means_of_what_was_run():
     assert "| 225 | shared | streaming | 0 | not run |  |  |  |" in page
     assert "| host | 110 | 0 | 5.0 % | 10.0 % | 50.0 % |" in page
     assert any("80.10 % | 99.72 %" in line for line in page)
+    by_network, by_fit = (
+        next(line for line in page if f"| {by} |" in line) for by in ("network", "fit")
+    )
+    assert by_network.startswith(
+        "| network | host | shared | 2 | 95.50 ± 0.71 % |  | 0.60 ± 0.00 %"
+    )
+    assert by_fit.startswith("| fit | host | shared | 1 | 100.00 % | 90.00 % | 0.02 %")
 
 
 @pytest.mark.slow
@@ -77,6 +91,10 @@ def test_what_is_missing_is_trained_and_what_is_finished_is_not(tmp_path):
     found = json.loads((tmp_path / "docs" / "results.json").read_text())
     assert len(found["runs"]) == n_wanted
     assert len(found["baselines"][0]["methods"]) == 7
+    assert [fit["scaling"] for fit in found["fits"][:2]] == ["shared", "trace"]
+    groups = {run["split"] for run in found["runs"]} - {"host", "element", "row"}
+    assert {fit["split"] for fit in found["fits"][2:]} == groups
+    assert all(fit["accuracy"] > 0.5 for fit in found["fits"])
 
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob(METRICS)}
     assert len(written) == n_wanted
