@@ -3,9 +3,9 @@
     python -m benchmarks.results --store metals.zarr --runs runs [--seeds 0 1 2]
 
 Each run is what `defectpdf train` makes, in a folder of RUNS, by the same code: one that is
-finished is not repeated, one that was interrupted goes on. Scores of baselines and of fits are kept
-there as well. The tables, results.md and results.json, are written anew after each run. The
-reference study's own terms (its network and schedule, by row, each trace scaled by itself) come
+finished is not repeated, one that was interrupted goes on. Scores of baselines, fits and refusals
+are kept there as well. The tables, results.md and results.json, are written anew after each run.
+The reference study's own terms (its network and schedule, by row, each trace scaled by itself) come
 last, as they take longest.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from benchmarks.results_tables import Line, Run, results_page
 from train.baselines import score_baselines
@@ -27,9 +28,11 @@ from train.data import PDFStore, read_store
 from train.defect_fit import score_fits
 from train.distributed import World, join_world
 from train.evaluation import predict_part
+from train.familiarity import REFUSED, Familiarity
 from train.loop import fit
 from train.recipes import make_recipe, parse_setting
 from train.rundir import METRICS, write_json, write_text
+from train.sources import StoreSource
 
 LINES = (
     Line("host", "shared", "store"),
@@ -43,7 +46,7 @@ LINES = (
     Line("row", "trace", "store", "reference"),
 )
 FITTED = (Line("host", "shared", "store"), Line("host", "trace", "store"))
-"""To whose test parts defects are fitted, too."""
+"""To whose test parts defects are fitted, as to each space group that is left out."""
 
 
 class Wanted(NamedTuple):
@@ -102,13 +105,18 @@ def baselines(options: Namespace, store: PDFStore, seed: int) -> dict[str, Any] 
     return kept(options, store, f"baselines-host-shared-{seed}", compute)
 
 
-def fits(options: Namespace, store: PDFStore, run: Wanted) -> dict[str, Any] | None:
-    """The scores of the fits of `defectpdf evaluate --fit` to the test part of a finished run."""
+def second_look(options: Namespace, store: PDFStore, run: Wanted) -> dict[str, Any] | None:
+    """Scores of fits to the test part of a finished run, and what part of it the run refuses."""
 
     def compute() -> dict[str, Any]:
-        return score_fits(predict_part(options.runs / run.folder, options.store, "test"))
+        folder = options.runs / run.folder
+        found = predict_part(folder, options.store, "test")
+        source = StoreSource(store, found.config.inputs, torch.device("cpu"), resident=False)
+        strangeness = Familiarity.load(folder).strangeness(source.samples(found.rows).pairs)
+        is_refused = np.max(list(strangeness.values()), axis=0) > REFUSED
+        return {"refused": float(is_refused.mean()), "fit": score_fits(found)}
 
-    return kept(options, store, f"fits-{run.folder}", compute)
+    return kept(options, store, f"second-look-{run.folder}", compute)
 
 
 def write_tables(
@@ -117,7 +125,7 @@ def write_tables(
     wanted: list[Wanted],
     found: dict[Wanted, dict[str, Any]],
     methods: list[dict[str, Any]],
-    fitted: list[Run],
+    looks: list[Run],
 ) -> None:
     runs = [Run(run.line, run.seed, metrics) for run, metrics in found.items()]
     lines = list(dict.fromkeys(run.line for run in wanted))
@@ -126,9 +134,9 @@ def write_tables(
         "seeds": options.seeds,
         "runs": [{**run.line._asdict(), "seed": run.seed, **run.metrics} for run in runs],
         "baselines": methods,
-        "fits": [{**fit.line._asdict(), "seed": fit.seed, **fit.metrics} for fit in fitted],
+        "second_looks": [{**run.line._asdict(), "seed": run.seed, **run.metrics} for run in looks],
     }
-    page = results_page(store, options.seeds, lines, runs, methods, fitted)
+    page = results_page(store, options.seeds, lines, runs, methods, looks)
     write_json(options.out / "results.json", content)
     write_text(options.out / "results.md", page)
 
@@ -143,17 +151,17 @@ def make_results(options: Namespace, world: World) -> bool:
         print(f"{'done' if done[run] else 'wanted'}: {options.runs / run.folder}")
     found: dict[Wanted, dict[str, Any]] = {}
     methods: list[dict[str, Any]] = []
-    fitted: list[Run] = []
+    looks: list[Run] = []
 
     def add(run: Wanted, metrics: dict[str, Any]) -> None:
         found[run] = metrics
         # A group's test part is the same whatever the seed.
         first_of_group = run.line.split.startswith("space_group:") and run.seed == options.seeds[0]
-        if (run.line in FITTED or first_of_group) and (score := fits(options, store, run)):
-            fitted.append(Run(run.line, run.seed, score))
+        if (run.line in FITTED or first_of_group) and (look := second_look(options, store, run)):
+            looks.append(Run(run.line, run.seed, look))
 
     def write() -> None:
-        write_tables(options, store, wanted, found, methods, fitted)
+        write_tables(options, store, wanted, found, methods, looks)
 
     for run in filter(done.get, wanted):
         add(run, run_metrics(run, options, world) or {})

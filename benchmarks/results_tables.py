@@ -37,13 +37,13 @@ def results_page(
     lines: Sequence[Line],
     runs: Sequence[Run],
     baselines: Sequence[dict[str, Any]],
-    fits: Sequence[Run],
+    looks: Sequence[Run],
 ) -> str:
     """Markdown of all tables; lines without a finished run say so.
 
     Args:
         baselines: scores by method, of each seed.
-        fits: scores of the fits to the test parts of some of the runs.
+        looks: what fits make of the test parts of some of the runs, and what these refuse.
     """
     left_out = [line for line in lines if line.split.startswith("space_group:")]
     others = [line for line in lines if line not in left_out]
@@ -67,17 +67,20 @@ def results_page(
         "The row split has the test hosts in training, and is for comparison with the study only.",
         "## One space group left out",
         _table(
-            ("group", "scaling", "draws", "seeds", *SCORES),
+            ("group", "scaling", "draws", "seeds", *SCORES, "refused", "by fits"),
             [
                 (
                     line.split.partition(":")[2],
                     *line[1:3],
                     str(len(tests[line])),
                     *_scores(tests[line]),
+                    *_of_looks([run.metrics for run in looks if run.line == line]),
                 )
                 for line in left_out
             ],
         ),
+        "Refused is the part of the PDFs that the first seed's network calls strange. Fits, as in "
+        "the next table, know the host's structure and no training, so no group is new to them.",
         "## Fractions of defects",
         "Of the networks above, and of fits of each kind's mean G(r) in the known host "
         "(`defectpdf evaluate --fit`), which no training goes into: kind and element named "
@@ -87,10 +90,10 @@ def results_page(
             ("by", "split", "scaling", "seeds", "kind", "element", "error", *KINDS, "within"),
             [
                 row
-                for line in dict.fromkeys(fit.line for fit in fits)
+                for line in dict.fromkeys(run.line for run in looks)
                 for row in (
                     _fraction_row("network", line, tests[line]),
-                    _fraction_row("fit", line, [fit.metrics for fit in fits if fit.line == line]),
+                    _fraction_row("fit", line, [r.metrics["fit"] for r in looks if r.line == line]),
                 )
             ],
         ),
@@ -122,6 +125,15 @@ def _scores(tests: Sequence[dict[str, Any]]) -> tuple[str, ...]:
         mean_and_deviation([of["top2"] for of in tests]),
         mean_and_deviation([of["calibration"]["ece"] for of in tests]),
         _range([of["n"] for of in tests]),
+    )
+
+
+def _of_looks(looks: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    if not looks:
+        return ("", "")
+    return (
+        mean_and_deviation([of["refused"] for of in looks]),
+        mean_and_deviation([of["fit"]["accuracy"] for of in looks]),
     )
 
 

@@ -49,13 +49,20 @@ def test_the_page_has_the_means_of_what_was_run():
     host, group = Line("host", "shared", "store"), Line("space_group:225", "shared", "streaming")
     runs = [Run(host, seed, metrics(0.95 + 0.01 * seed, 0.05 + seed)) for seed in (0, 1)]
     fit = {"accuracy": 1.0, "element_accuracy": 0.9, "fraction": errors(0.0002)}
-    fits = [Run(host, 0, fit)]
-    page = results_page(store, [0, 1], [host, group], runs, [], fits).splitlines()
+    looks = [Run(line, 0, {"refused": 0.5, "fit": fit}) for line in (host, group)]
+    runs.append(Run(group, 0, metrics(0.9, 0.3)))
+    lines = [host, group, Line("space_group:229", "shared", "streaming")]
+    page = results_page(store, [0, 1], lines, runs, [], looks).splitlines()
     assert (
         "| host | shared | store | default | 2 | 95.50 ± 0.71 % | 100.00 ± 0.00 % "
         "| 1.00 ± 0.00 % | 1,400 |" in page
     )
-    assert "| 225 | shared | streaming | 0 | not run |  |  |  |" in page
+    assert "| 229 | shared | streaming | 0 | not run |  |  |  |  |  |" in page
+    assert any(
+        line.startswith("| 225 | shared | streaming | 1 | 90.00 % |")
+        and line.endswith("| 50.00 % | 100.00 % |")
+        for line in page
+    )
     assert "| host | 110 | 0 | 5.0 % | 10.0 % | 50.0 % |" in page
     assert any("80.10 % | 99.72 %" in line for line in page)
     by_network, by_fit = (
@@ -91,10 +98,11 @@ def test_what_is_missing_is_trained_and_what_is_finished_is_not(tmp_path):
     found = json.loads((tmp_path / "docs" / "results.json").read_text())
     assert len(found["runs"]) == n_wanted
     assert len(found["baselines"][0]["methods"]) == 7
-    assert [fit["scaling"] for fit in found["fits"][:2]] == ["shared", "trace"]
+    looks = found["second_looks"]
+    assert [look["scaling"] for look in looks[:2]] == ["shared", "trace"]
     groups = {run["split"] for run in found["runs"]} - {"host", "element", "row"}
-    assert {fit["split"] for fit in found["fits"][2:]} == groups
-    assert all(fit["accuracy"] > 0.5 for fit in found["fits"])
+    assert {look["split"] for look in looks[2:]} == groups
+    assert all(look["fit"]["accuracy"] > 0.5 and 0 <= look["refused"] <= 1 for look in looks)
 
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob(METRICS)}
     assert len(written) == n_wanted
