@@ -150,7 +150,9 @@ class DefectFit:
             elements = {name: p for p, name in ranked if p >= _LEAST_SHOWN}
         best = np.unravel_index(log_likelihood.argmax(), log_likelihood.shape)
         evidence = float(total) - math.log(log_likelihood.size)
-        return KindFit((median, math.sqrt(variance)), elements, evidence, expected[best])
+        # A view would keep all that is expected of a host, some 60 MB of each.
+        change = expected[best].copy()
+        return KindFit((median, math.sqrt(variance)), elements, evidence, change)
 
     @cached_property
     def _means(self) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from functools import cache
 
 import numpy as np
@@ -74,6 +75,17 @@ def test_the_change_of_the_best_fit_is_that_of_the_trace():
     (fits,) = DefectFit(host_of("Cu"), DEFECTS, PDF, SHARED)(pristine, interstitial[None])
     left = interstitial - pristine - fits["interstitial"].change
     assert np.linalg.norm(left) < 0.2 * np.linalg.norm(interstitial - pristine)
+
+
+def test_a_fit_keeps_nothing_large_alive():
+    pristine, defective, _, _ = drawn("Cu")
+    fit = DefectFit(host_of("Cu"), DEFECTS, PDF, SHARED)
+    fits = fit(pristine, defective)  # and with it the means of all kinds
+    tracemalloc.start()
+    fits += fit(pristine, defective)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 2 * sum(one.change.nbytes for one in fits[0].values()) * len(fits)
 
 
 def test_noise_makes_a_fit_less_sure():
