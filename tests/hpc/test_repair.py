@@ -81,6 +81,7 @@ def test_without_a_description_a_store_is_repaired_as_it_is(oracle, finished):
     assert files_of(finished.store) == files_of(oracle)
 
 
+@pytest.mark.slow
 def test_what_is_sound_is_left_alone(oracle, finished):
     times = {file: file.stat().st_mtime_ns for file in finished.store.rglob("c/*/*")}
     assert "; 0 PDFs computed" in finished.generate("--repair").stdout
@@ -97,6 +98,7 @@ def test_a_store_of_something_else_is_not_repaired_into_this_run(oracle, finishe
     assert files_of(finished.store) == before
 
 
+@pytest.mark.slow
 def test_half_written_files_are_swept(oracle, finished):
     for place in ("g/c/1/0/0.123.partial", "zarr.123.partial", "ledger/000001.7.partial"):
         (finished.store / place).write_bytes(b"half")
@@ -105,6 +107,7 @@ def test_half_written_files_are_swept(oracle, finished):
     assert not list(finished.store.rglob("*.partial"))
 
 
+@pytest.mark.slow
 def test_a_damaged_library_is_not_computed_from(oracle, finished):
     """A host with another cell would be another host."""
     library = finished.store / "library.json"

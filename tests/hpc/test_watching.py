@@ -48,6 +48,7 @@ def test_status_only_reads(half_done, tmp_path):
     assert "ETA" in told
 
 
+@pytest.mark.slow
 def test_the_run_log_says_what_ran_where_and_how_it_ended(bench):
     assert bench.generate("--part=0/2").returncode == 0
     (log,) = bench.store.glob("ledger/run-*.jsonl")

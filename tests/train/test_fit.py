@@ -212,7 +212,7 @@ def fit_real(store: Path, run: Path, draws: str, **changes) -> None:
     fit(store, run, make_recipe("default", choices), "host", 0, ALONE, snapshot_seconds=0)
 
 
-@pytest.mark.parametrize("window", [None, 2])
+@pytest.mark.parametrize("window", [pytest.param(None, marks=pytest.mark.slow), 2])
 @pytest.mark.parametrize("draws", ["store", "streaming"])
 def test_a_run_that_died_in_an_epoch_goes_on_to_the_same_bits(
     real_store, tmp_path, monkeypatch, draws, window
