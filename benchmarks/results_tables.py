@@ -49,6 +49,10 @@ def results_page(
     others = [line for line in lines if line not in left_out]
     tests = {line: [run.metrics["test"] for run in runs if run.line == line] for line in lines}
     splits = list(dict.fromkeys(line.split for line in lines))
+
+    def of_line(line: Line) -> list[dict[str, Any]]:
+        return [look.metrics for look in looks if look.line == line]
+
     sections = [
         "# Results",
         "Written by `python -m benchmarks.results`, from a store of "
@@ -74,7 +78,8 @@ def results_page(
                     *line[1:3],
                     str(len(tests[line])),
                     *_scores(tests[line]),
-                    *_of_looks([run.metrics for run in looks if run.line == line]),
+                    mean_and_deviation([look["refused"] for look in of_line(line)]),
+                    mean_and_deviation([look["fit"]["accuracy"] for look in of_line(line)]),
                 )
                 for line in left_out
             ],
@@ -93,7 +98,7 @@ def results_page(
                 for line in dict.fromkeys(run.line for run in looks)
                 for row in (
                     _fraction_row("network", line, tests[line]),
-                    _fraction_row("fit", line, [r.metrics["fit"] for r in looks if r.line == line]),
+                    _fraction_row("fit", line, [look["fit"] for look in of_line(line)]),
                 )
             ],
         ),
@@ -128,28 +133,20 @@ def _scores(tests: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     )
 
 
-def _of_looks(looks: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    if not looks:
-        return ("", "")
-    return (
-        mean_and_deviation([of["refused"] for of in looks]),
-        mean_and_deviation([of["fit"]["accuracy"] for of in looks]),
-    )
-
-
 def _fraction_row(by: str, line: Line, scores: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     fractions = [of["fraction"] for of in scores]
-    elements = [of["element_accuracy"] for of in scores if "element_accuracy" in of]
-    by_kind = [[of["mae_per_class"][kind] for of in fractions] for kind in KINDS]
+    by_class = [of["mae_per_class"] for of in fractions]
     return (
         by,
         line.split,
         line.scaling,
         str(len(scores)),
         mean_and_deviation([of["accuracy"] for of in scores]),
-        mean_and_deviation(elements) if elements else "",
+        mean_and_deviation(
+            [known for of in scores if (known := of.get("element_accuracy")) is not None]
+        ),
         mean_and_deviation([of["mae"] for of in fractions]),
-        *map(mean_and_deviation, by_kind),
+        *(mean_and_deviation([of[kind] for of in by_class if kind in of]) for kind in KINDS),
         mean_and_deviation([of["within_one_deviation"] for of in fractions]),
     )
 
@@ -181,7 +178,9 @@ def _leakage_row(split: str, tests: Sequence[dict[str, Any]]) -> tuple[str, ...]
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
-    """In percent; the sample's standard deviation, where there are two or more."""
+    """In percent; the sample's standard deviation, where there are two or more; "" of none."""
+    if not values:
+        return ""
     mean = f"{100 * statistics.mean(values):.2f}"
     if len(values) < 2:
         return f"{mean} %"

@@ -13,7 +13,7 @@ import pytest
 from runs import Bench
 
 from benchmarks.error_study import NOISES, Noise, draw_rows
-from benchmarks.identifiability import learnt_likelihood, main, of_all_groups
+from benchmarks.identifiability import learnt_likelihood, of_all_groups
 from defectgen.library import embedded_library
 from defectgen.settings import DefectSettings
 from hpc.description import PDFSettings
@@ -103,13 +103,3 @@ def test_the_command_writes_tables_and_figure(tmp_path):
     assert r"| 2 % of the largest \|G\| |" in page
     assert all(f"## {title}" in page for title in content["tables"])
     assert (tmp_path / "docs" / "identifiability.png").stat().st_size > 10_000
-
-
-def test_a_missing_store_is_one_line(tmp_path, monkeypatch, capsys):
-    arguments = ["--store", tmp_path / "none.zarr", "--runs", tmp_path, "--out", tmp_path]
-    monkeypatch.setattr("sys.argv", ["identifiability", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    told = capsys.readouterr().err
-    assert (end.value.code, len(told.splitlines())) == (2, 1)
-    assert "none.zarr is not a store" in told

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from runs import Bench
 
-from benchmarks.results import main
 from benchmarks.results_tables import Line, Run, mean_and_deviation, results_page
 from defectgen.settings import KINDS
 from train.rundir import METRICS
@@ -74,6 +73,16 @@ def test_the_page_has_the_means_of_what_was_run():
     assert by_fit.startswith("| fit | host | shared | 1 | 100.00 % | 90.00 % | 0.02 %")
 
 
+def test_a_store_of_one_kind_has_blanks_for_the_others():
+    store, host = SimpleNamespace(id=np.arange(9), rows=np.zeros((27, 2))), Line("host", "a", "b")
+    errors_of_vacancies = errors(0.001) | {"mae_per_class": {"vacancy": 0.001}}
+    scores = metrics(1.0, 0.1)["test"] | {"fraction": errors_of_vacancies}
+    fit = {"accuracy": 1.0, "element_accuracy": None, "fraction": errors_of_vacancies}
+    look = Run(host, 0, {"refused": 0.0, "fit": fit})
+    page = results_page(store, [0], [host], [Run(host, 0, {"test": scores})], [], [look])
+    assert "| fit | host | a | 1 | 100.00 % |  | 0.10 % | 0.10 % |  |  |  | 70.00 % |" in page
+
+
 @pytest.mark.slow
 def test_what_is_missing_is_trained_and_what_is_finished_is_not(tmp_path):
     bench = Bench(tmp_path)
@@ -114,13 +123,3 @@ def test_what_is_missing_is_trained_and_what_is_finished_is_not(tmp_path):
     assert again.stdout.count("\ntraining ") == 1
     for path, time in written.items():
         assert path == last or path.stat().st_mtime_ns == time
-
-
-def test_a_missing_store_is_one_line(tmp_path, monkeypatch, capsys):
-    arguments = ["--store", tmp_path / "none.zarr", "--runs", tmp_path, "--out", tmp_path]
-    monkeypatch.setattr("sys.argv", ["results", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    told = capsys.readouterr().err
-    assert (end.value.code, len(told.splitlines())) == (2, 1)
-    assert "none.zarr is not a store" in told
