@@ -29,7 +29,7 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not look like a reply
     try:
-        for line in sys.stdin:
+        for line in sys.stdin.buffer:  # UTF-8, whatever the locale
             _say(replies, _carry_out(Order.model_validate_json(line), replies))
     except BrokenPipeError:
         os._exit(1)  # the parent is gone

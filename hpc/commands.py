@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import logging
+import math
 import signal
 from dataclasses import asdict
 from enum import StrEnum
@@ -82,6 +83,8 @@ def generate(
 
     _log_to_stderr()
     signal.signal(signal.SIGTERM, _stop)
+    if not math.isfinite(timeout):
+        raise ValueError(f"--timeout {timeout}: give a number of seconds")
     share = Part.parse(part) if part is not None else None
     description = read_description(run, limit) if run or limit else None
     if json and not dry_run:
@@ -119,6 +122,9 @@ def generate(
     )
     for host in summary.quarantined:
         typer.echo(f"quarantined {host.id}: {host.reason}", err=True)
+    if summary.quarantined and not summary.n_sound:
+        reason = summary.quarantined[0].reason
+        raise ValueError(f"{store}: no host could be computed; the first one: {reason}")
 
 
 def _say_what_it_takes(

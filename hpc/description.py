@@ -9,8 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from defectgen.elements import metals
 from defectgen.settings import DefectSettings
 from pdfcalc.parameters import PDFParameters
+from pdfcalc.scattering import is_tabulated
 
 
 class LibrarySettings(BaseModel):
@@ -71,6 +73,24 @@ class RunDescription(BaseModel):
     library: LibrarySettings = LibrarySettings()
     defects: DefectSettings = DefectSettings()
     pdf: PDFSettings = PDFSettings()
+
+    @model_validator(mode="after")
+    def _impurities_scatter(self) -> RunDescription:
+        """Leave metals without a neutron scattering length out where all metals are asked for."""
+        if self.pdf.scattering == "neutron":
+            every, parameters = self.defects.impurities, self.pdf.parameters
+            known = tuple(element for element in every if is_tabulated(element, parameters))
+            if known == every:
+                return self
+            if every != metals():
+                lost = ", ".join(element for element in every if element not in known)
+                raise ValueError(
+                    f"defects.impurities: no neutron scattering length is tabulated for {lost}: "
+                    "leave it out"
+                )
+            defects = self.defects.model_copy(update={"impurities": known})
+            object.__setattr__(self, "defects", defects)  # frozen for all but its making
+        return self
 
 
 def read_description(path: Path | None, limit: int | None = None) -> RunDescription:

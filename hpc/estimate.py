@@ -43,8 +43,9 @@ _LEDGER_FILES, _RECORD_BYTES = 3, 450
 class Estimate:
     """What a run would take. Files and bytes are those of the complete store.
 
-    `values_bytes` is what it holds before compression. `failures` are the
-    hosts of the sample that can't be computed, by id, with the reason.
+    `values_bytes` is what it holds before compression. `n_done` counts hosts of the whole store,
+    missing is what the part asked for lacks. `failures` are the hosts of the sample that can't be
+    computed, by id, with the reason.
     """
 
     store: str
@@ -53,6 +54,7 @@ class Estimate:
     n_variants: int
     n_shards: int
     n_shards_missing: int
+    n_done: int
     n_missing: int
     n_pdfs_missing: int
     n_files: int
@@ -87,7 +89,8 @@ def estimate(
         hosts = select_hosts(description.library)
     largest = _largest(hosts, description, store)
     shards = plan_shards(len(hosts), description.hosts_per_shard)
-    missing = _missing(shards, store, part)
+    done = set(read_records(store.ledger, store.input_hash)) if store else set()
+    missing = [s for s in shards if s.index not in done and (part is None or part.takes(s.index))]
     measured = _measure(description, largest, hosts)
     # A shard of the sample may be smaller than one of the run.
     larger = shards[0].n_hosts / measured.n_shard - 1
@@ -104,6 +107,7 @@ def estimate(
         n_variants=n_variants,
         n_shards=len(shards),
         n_shards_missing=len(missing),
+        n_done=sum(shard.n_hosts for shard in shards if shard.index in done),
         n_missing=n_missing,
         n_pdfs_missing=n_missing * n_variants,
         n_files=n_files,
@@ -129,12 +133,6 @@ def _largest(hosts: Sequence[Host], description: RunDescription, store: Store | 
     if store is not None:
         refuse_another_run(store, description, inputs.hexdigest())
     return largest
-
-
-def _missing(shards: list[Shard], store: Store | None, part: Part | None) -> list[Shard]:
-    done = read_records(store.ledger, store.input_hash) if store else {}
-    own = (shard for shard in shards if part is None or part.takes(shard.index))
-    return [shard for shard in own if shard.index not in done]
 
 
 def _measure(description: RunDescription, largest: Host, hosts: Sequence[Host]) -> Measured:
@@ -203,8 +201,7 @@ def wall_time(missing: list[Shard], workers: int, measured: Measured) -> float:
 
 def as_text(found: Estimate) -> str:
     """An estimate for people, on one screen."""
-    done = found.n_structures - found.n_missing
-    state = f"exists, {done:,} hosts are done" if found.exists else "would be made"
+    state = f"exists, {found.n_done:,} hosts are done" if found.exists else "would be made"
     lines = {
         "hosts": f"{found.n_missing:,} of {found.n_structures:,} to compute, in "
         f"{found.n_shards_missing:,} of {found.n_shards:,} shards",

@@ -33,11 +33,12 @@ _FAILED_IN_A_ROW = 5
 
 @dataclass(frozen=True)
 class Summary:
-    """What a call of `generate` did."""
+    """What a call of `generate` did; `n_sound` hosts of its share are in the store."""
 
     n_structures: int
     n_variants: int
     n_computed: int
+    n_sound: int
     seconds: float
     quarantined: tuple[QuarantinedHost, ...]
 
@@ -124,12 +125,14 @@ def _complete(store: Store, execute: Execute, work: SupervisedWork, part: Part |
             advance(hosts)
             if record != before.get(record.task):
                 computed += hosts - len(record.quarantined)
+    quarantined = tuple(host for record in done.values() for host in record.quarantined)
     return Summary(
         n_structures=store.n_hosts,
         n_variants=n_variants,
         n_computed=computed,
+        n_sound=sum(shard.n_hosts for shard in shards) - len(quarantined),
         seconds=time.perf_counter() - started,
-        quarantined=tuple(host for record in done.values() for host in record.quarantined),
+        quarantined=quarantined,
     )
 
 

@@ -59,11 +59,27 @@ def write_record(ledger: Path, record: DoneRecord) -> None:
     """Write a record so that it is there whole or not at all, also after a power failure."""
     path = _place(ledger, record.task)
     temporary = path.with_suffix(f".{os.getpid()}.partial")
-    with temporary.open("w") as file:
+    with temporary.open("w", encoding="utf-8") as file:
         file.write(record.model_dump_json(indent=1))
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def withdraw_record(ledger: Path, task: int) -> None:
+    """Remove the record of a task whose shard is about to be written again, if there is one.
+
+    It is gone from the disk when this returns: it must not outlive what it speaks of.
+    """
+    try:
+        _place(ledger, task).unlink()
+    except FileNotFoundError:
+        return
+    descriptor = os.open(ledger, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_records(ledger: Path, input_hash: str) -> dict[int, DoneRecord]:

@@ -59,7 +59,19 @@ def writing(path: Path, part: Part | None = None) -> Iterator[None]:
         else:
             name = f"part-{part.index}-of-{part.count}.lock"
             with _locked(ledger / name, fcntl.LOCK_EX, path):
+                _refuse_other_shares(path, part)
                 yield
+
+
+def _refuse_other_shares(path: Path, part: Part) -> None:
+    """Raise ValueError while a part of another number of parts is at work: shares overlap."""
+    for lock in (path / "ledger").glob("part-*.lock"):
+        count = lock.stem.rpartition("-")[2]
+        if count != str(part.count) and _is_held(lock):
+            raise ValueError(
+                f"{path}: one of {count} parts is being written; --part K/{part.count} can begin "
+                "when these have ended"
+            )
 
 
 def refuse_strangers(path: Path) -> None:
@@ -73,7 +85,7 @@ def refuse_strangers(path: Path) -> None:
 @contextmanager
 def creating(path: Path) -> Iterator[None]:
     """Wait for one's turn to look whether a store is there, and to make it."""
-    with (path / "ledger" / "creation.lock").open("a") as file:
+    with (path / "ledger" / "creation.lock").open("a+") as file:
         _flock(file, fcntl.LOCK_EX)
         yield
 
@@ -85,7 +97,8 @@ def is_being_written(path: Path) -> bool:
 
 @contextmanager
 def _locked(lock: Path, mode: int, path: Path) -> Iterator[None]:
-    with lock.open("a") as file:
+    # NFS gives a shared lock only to who may read, an exclusive one only to who may write.
+    with lock.open("a+") as file:
         # `is_being_written` holds a lock for a moment too.
         for _ in range(_ATTEMPTS):
             if _flock(file, mode | fcntl.LOCK_NB):

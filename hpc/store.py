@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -171,6 +172,9 @@ def create(path: Path, description: RunDescription, hosts: Sequence[Host]) -> St
     sweep_partial_files(path)
     unfinished.touch()
     (path / "zarr.json").unlink(missing_ok=True)
+    for folder in path.iterdir():  # arrays that this description may not have
+        if folder.is_dir() and folder.name != "ledger":
+            shutil.rmtree(folder)
     # Reading a large library takes longer than all the rest, so that it is read once.
     inputs, columns = InputHash(description), HostColumns(len(hosts))
     write_library(path / "library.json", columns.noting(inputs.noting(hosts)))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
+import resource
 import socket
 import time
 from collections.abc import Callable
@@ -17,7 +17,13 @@ import numpy as np
 from defectgen.elements import atomic_number
 from defectgen.host import Host
 from defectgen.variants import HostSupercell
-from hpc.ledger import DoneRecord, QuarantinedHost, read_record, write_record
+from hpc.ledger import (
+    DoneRecord,
+    QuarantinedHost,
+    read_record,
+    withdraw_record,
+    write_record,
+)
 from hpc.plan import Task
 from hpc.store import Store, shard_digest
 
@@ -42,6 +48,7 @@ def run_task(order: Order, watch: Callable[[str | None], None]) -> DoneRecord:
         return record
     rows, quarantined = _compute(store, order, watch)
     watch(None)
+    withdraw_record(store.ledger, task.index)
     store.write_shard(task, rows)
     record = DoneRecord(
         task=task.index,
@@ -61,9 +68,11 @@ def run_task(order: Order, watch: Callable[[str | None], None]) -> DoneRecord:
 
 def peak_memory_mib() -> float:
     """Peak memory of this process so far."""
-    # Not by getrusage, which may hold what the parent had before the process was its own.
+    # getrusage may hold what the parent had before the process was its own, but some kernels have
+    # nothing else.
     match = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
-    return int(match[1]) / 1024 if match else math.nan
+    kib = int(match[1]) if match else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kib / 1024
 
 
 @lru_cache(maxsize=1)

@@ -9,11 +9,16 @@ project=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
 if ! command -v defectpdf >/dev/null 2>&1; then
     if [ ! -e "$project/.venv/complete" ]; then
-        echo "making $project/.venv" >&2
-        "${PYTHON:-python3}" -m venv "$project/.venv" &&
-            "$project/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-                --constraint "$project/constraints.txt" --editable "${project}[mpi,slurm,test]" &&
-            touch "$project/.venv/complete" || {
+        mkdir -p "$project/.venv"
+        (
+            flock 9 # the jobs of an array would all make it
+            [ -e "$project/.venv/complete" ] && exit
+            echo "making $project/.venv" >&2
+            "${PYTHON:-python3}" -m venv "$project/.venv" &&
+                "$project/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+                    --constraint "$project/constraints.txt" --editable "${project}[mpi,slurm,test]" &&
+                touch "$project/.venv/complete"
+        ) 9>"$project/.venv/lock" || {
             echo "could not make $project/.venv" >&2
             return 1 2>/dev/null || exit 1
         }

@@ -36,6 +36,15 @@ def scattering_power(label: str, parameters: PDFParameters) -> float:
     return float(atom.neutron.b_c)
 
 
+def is_tabulated(label: str, parameters: PDFParameters) -> bool:
+    """Whether `scattering_power` knows the label."""
+    try:
+        scattering_power(label, parameters)
+    except ValueError:
+        return False
+    return True
+
+
 def _atom(label: str) -> tuple[Any, int]:
     """periodictable's element or isotope, and the charge."""
     import periodictable

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -25,7 +24,7 @@ from defectgen.variants import HostSupercell
 from hpc.description import PDFSettings
 from hpc.pair_profiles import PairProfiles, Shares
 from hpc.store import Store
-from pdfcalc.scattering import scattering_power
+from pdfcalc.scattering import is_tabulated, scattering_power
 from train.data import PDFStore
 from train.evaluation import Predictions, score_errors
 from train.inputs import PairInput
@@ -193,11 +192,10 @@ def _foreign_atoms(host: Host, defects: DefectSettings, pdf: PDFSettings) -> Ite
     """The impurities, but for those of no tabulated neutron scattering length."""
     power = scattering_power(host.element, pdf.parameters)
     for element in defects.impurities:
-        if element == host.element:
+        if element == host.element or not is_tabulated(element, pdf.parameters):
             continue
-        with suppress(ValueError):
-            z = scattering_power(element, pdf.parameters) / power
-            yield _Atom(element, z, debye_uiso(element, host.temperature or 300.0))
+        z = scattering_power(element, pdf.parameters) / power
+        yield _Atom(element, z, debye_uiso(element, host.temperature or 300.0))
 
 
 def _shares(profiles: PairProfiles, kind: str, n: np.ndarray, z: float) -> Shares:

@@ -112,8 +112,9 @@ def test_what_is_done_is_not_counted_again(tmp_path):
         assert (found.n_shards, found.n_shards_missing) == (8, 5)
         assert 0 < found.disk_bytes_missing < found.disk_bytes
     assert "exists, 12 hosts are done" in as_text(found)
-    parts = [estimate(path, description, 1, Part(k, 3)).n_shards_missing for k in range(3)]
-    assert parts == [2, 2, 1]
+    parts = [estimate(path, description, 1, Part(k, 3)) for k in range(3)]
+    assert [part.n_shards_missing for part in parts] == [2, 2, 1]
+    assert all("exists, 12 hosts are done" in as_text(part) for part in parts)
     assert {file: file.stat().st_mtime_ns for file in path.rglob("*")} == before
     with pytest.raises(ValueError, match="seed: the store has 0, this run has 7"):
         estimate(path, described(seed=7), 1)

@@ -126,6 +126,7 @@ def test_half_made_stores_are_made_again(oracle, tmp_path, last):
     (store / "ledger").mkdir(parents=True)
     for name in ("ledger/lock", "ledger/unfinished"):
         (store / name).touch()
+    shutil.copytree(oracle / "label", store / "n_defects")  # of another description
     for name in ("library.json", "g/zarr.json", "zarr.json"):
         (store / name).parent.mkdir(exist_ok=True)
         (store / name).write_bytes((oracle / name).read_bytes())
@@ -280,6 +281,10 @@ def test_a_host_that_fails_is_quarantined_alone(tmp_path):
         ("[defects]\nimpurities = ['Cu', 'Cu']", "an impurity is named twice"),
         ("[pdf]\nrstep = 1e-9", "points up to rmax"),
         ("seed = ", "is not a TOML file"),
+        (
+            "[pdf]\nscattering = 'neutron'\n[defects]\nimpurities = ['Cu', 'Ac']",
+            "no neutron scattering length is tabulated for Ac: leave it out",
+        ),
     ],
 )
 def test_mistakes_in_the_description_are_named(tmp_path, text, message):
@@ -288,6 +293,38 @@ def test_mistakes_in_the_description_are_named(tmp_path, text, message):
     with pytest.raises(ValueError, match=r"run\.toml") as caught:
         read_description(path)
     assert message in str(caught.value)
+
+
+def test_neutrons_take_impurities_that_scatter_them(tmp_path):
+    values = SMALL.model_dump() | {"pdf": SMALL.pdf.model_dump() | {"scattering": "neutron"}}
+    description = RunDescription.model_validate(values)
+    left_out = set(SMALL.defects.impurities) - set(description.defects.impurities)
+    assert left_out == {"Ac"}
+    assert RunDescription.model_validate(description.model_dump()) == description
+    assert run_serial(tmp_path / "store.zarr", description).quarantined == ()
+    assert Store(tmp_path / "store.zarr").description == description
+
+
+def test_a_run_without_a_sound_host_fails_in_one_line(bench):
+    bench.run_toml.write_text(TOML.replace("[defects]", "[defects]\nfraction = [1e-4, 2e-4]"))
+    out = bench.generate()
+    assert out.returncode == 2
+    *others, last = out.stderr.splitlines()
+    assert len([line for line in others if line.startswith("quarantined")]) == 11
+    assert last.startswith(f"defectpdf: error: {bench.store}: no host could be computed; ")
+    assert "take a larger supercell or a wider fraction" in last
+
+
+def test_a_time_limit_has_to_be_a_number(bench):
+    out = bench.generate("--timeout=inf")
+    assert out.returncode == 2
+    assert out.stderr.splitlines() == ["defectpdf: error: --timeout inf: give a number of seconds"]
+
+
+def test_names_are_unicode_in_any_locale(oracle, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    run_serial(tmp_path / "Gitterplätze.zarr")
+    assert files_of(tmp_path / "Gitterplätze.zarr") == files_of(oracle)
 
 
 def test_importing_needs_no_cluster_and_no_torch():

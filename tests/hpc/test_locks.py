@@ -8,7 +8,7 @@ import pytest
 from runs import N_SHARDS, files_of
 
 from hpc.inspect import status, verify
-from hpc.locks import Part
+from hpc.locks import Part, writing
 
 
 @pytest.mark.slow
@@ -58,6 +58,19 @@ def test_a_part_keeps_the_whole_and_its_double_out(bench):
         part.send_signal(signal.SIGCONT)
     assert part.wait(timeout=60) == 0
     assert verify(bench.store)["ok"]
+
+
+def test_parts_of_different_numbers_keep_each_other_out(tmp_path):
+    with writing(tmp_path, Part(0, 2)):
+        with writing(tmp_path, Part(1, 2)):
+            pass
+        with (
+            pytest.raises(ValueError, match="one of 2 parts is being written; --part K/3 can"),
+            writing(tmp_path, Part(1, 3)),
+        ):
+            pass
+    with writing(tmp_path, Part(1, 3)):
+        pass
 
 
 @pytest.mark.parametrize("text", ["1", "2/2", "0/0", "-1/2", "a/b", "1/2/3", ""])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from runs import Bench, files_of
 
-from hpc.inspect import verify
+from hpc.inspect import status, verify
 
 
 @pytest.fixture
@@ -48,6 +48,17 @@ def test_a_damaged_shard_is_found_and_made_anew_alone(oracle, finished, how):
     assert files_of(finished.store) == files_of(oracle)
     assert verify(finished.store)["ok"]
     assert dict(finished.computed()) == {2: 1}
+
+
+@pytest.mark.slow
+def test_a_repair_that_dies_leaves_no_record_of_what_it_was_about_to_write(oracle, finished):
+    damage_file(shards_of(finished.store)[2], "flip", random.Random(0))
+    out = finished.generate("--repair", before_record=2)
+    assert out.returncode == 2
+    assert status(finished.store)["n_done"] == 9
+    assert "; 10 PDFs computed" in finished.generate().stdout
+    assert files_of(finished.store) == files_of(oracle)
+    assert verify(finished.store)["ok"]
 
 
 def test_any_file_of_a_store_can_be_put_right(oracle, finished):

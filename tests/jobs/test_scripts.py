@@ -56,6 +56,30 @@ def test_shellcheck_finds_nothing():
     subprocess.run(["shellcheck", *options, *SCRIPTS], check=True)
 
 
+def test_jobs_that_start_together_make_one_environment(tmp_path):
+    """With a program in place of Python that makes an environment slowly, and tells."""
+    (tmp_path / "jobs").mkdir()
+    script = shutil.copy(JOBS / "environment.sh", tmp_path / "jobs")
+    python = tmp_path / "python"
+    python.write_text(
+        f"#!/bin/bash\necho made >> {tmp_path}/made\nsleep 1\nmkdir -p $3/bin\n"
+        "printf '#!/bin/bash' > $3/bin/python\nchmod +x $3/bin/python\n"
+    )
+    python.chmod(0o755)
+    started = [
+        subprocess.Popen(
+            ["bash", "-c", f"source {script} && command -v python"],
+            env={"PATH": "/usr/bin:/bin", "PYTHON": str(python)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    found = [process.communicate(timeout=60)[0].strip() for process in started]
+    assert found == [str(tmp_path / ".venv/bin/python")] * 3
+    assert (tmp_path / "made").read_text() == "made\n"
+
+
 def test_without_slurm_a_store_is_made_on_this_machine(bash, tmp_path):
     (tmp_path / HOSTILE).mkdir()
     store = f"{HOSTILE}/s.zarr"
