@@ -265,6 +265,8 @@ def predict(
         "scattering": scattering,
     }
     given = {name: value for name, value in stated.items() if value is not None}
+    if out:
+        _refuse_one_name(measured)
     failed = False
     for found in predict_files(run, structure, measured, given, fix or []):
         if isinstance(found, ValueError):
@@ -283,3 +285,11 @@ def predict(
             typer.echo(f"wrote {write_figure(found, out)}", err=True)
     if failed:
         raise typer.Exit(2)
+
+
+def _refuse_one_name(measured: list[Path]) -> None:
+    """Raise ValueError if figures of two files would have the same name."""
+    by_stem: dict[str, Path] = {}
+    for file in measured:
+        if (first := by_stem.setdefault(file.stem, file)) is not file:
+            raise ValueError(f"{first} and {file} would both be {file.stem}.svg in --out")

@@ -45,10 +45,20 @@ class World:
 
 @contextmanager
 def join_world() -> Iterator[World]:
-    """Join torchrun's process group (nccl on GPUs, gloo on CPUs); alone, no group is made."""
+    """Join torchrun's process group (nccl on GPUs, gloo on CPUs); alone, no group is made.
+
+    Raises:
+        ValueError: there are more processes than GPUs on this machine.
+    """
     size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     device = torch.device("cpu")
     if torch.cuda.is_available():
+        processes, devices = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
+        if processes > devices:
+            raise ValueError(
+                f"{processes} processes share {devices} GPUs: start one for each "
+                f"(torchrun --nproc-per-node={devices})"
+            )
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
     if size == 1:

@@ -53,7 +53,8 @@ class Views:
         """The radial distribution of the pristine trace in units of its first shell."""
         g = pairs[:, 0].double().numpy()
         g = g - g.mean(1, keepdims=True)
-        near = g[:, self._r < _FIRST_SHELL]
+        # A grid may begin beyond that.
+        near = g[:, : max(3, np.count_nonzero(self._r < _FIRST_SHELL))]
         is_peak = (near[:, 1:-1] >= near[:, :-2]) & (near[:, 1:-1] >= near[:, 2:])
         is_peak &= near[:, 1:-1] > 0.5 * near.max(1, keepdims=True)
         first = np.where(is_peak.any(1), 1 + is_peak.argmax(1), near.argmax(1))

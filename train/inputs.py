@@ -47,7 +47,7 @@ class PairInput(nn.Module):
 
             spline = CubicSpline(r, np.eye(len(r)))
             for name, order in (("first", 1), ("second", 2)):
-                matrix = torch.from_numpy(spline.derivative(order)(r).T)
+                matrix = torch.from_numpy(spline.derivative(order)(r).T.copy())
                 self.register_buffer(name, matrix, persistent=False)
             self.register_buffer("r", torch.tensor(r, dtype=torch.double), persistent=False)
 
@@ -58,16 +58,18 @@ class PairInput(nn.Module):
 
     def refined(self, pristine: torch.Tensor, defective: torch.Tensor) -> torch.Tensor:
         """The defective traces (n, R) less what the absorbed parameters can explain."""
+        if torch.compiler.is_compiling():  # for any number of rows, of which none can be counted
+            return self._refined(pristine, defective)
         rows = zip(pristine.split(_ROWS), defective.split(_ROWS), strict=True)
-        parts = []
-        for host, other in rows:
-            tangents = self.tangents(host.double())
-            change = (other - host).double().unsqueeze(2)
-            products = tangents.mT @ tangents
-            ridge = _RIDGE * torch.eye(len(self.absorbed), device=host.device, dtype=torch.double)
-            amounts = torch.linalg.solve(products + ridge, tangents.mT @ change)
-            parts.append(host + (change - tangents @ amounts).squeeze(2).to(host.dtype))
-        return torch.cat(parts)
+        return torch.cat([self._refined(host, other) for host, other in rows])
+
+    def _refined(self, host: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        tangents = self.tangents(host.double())
+        change = (other - host).double().unsqueeze(2)
+        products = tangents.mT @ tangents
+        ridge = _RIDGE * torch.eye(len(self.absorbed), device=host.device, dtype=torch.double)
+        amounts = torch.linalg.solve(products + ridge, tangents.mT @ change)
+        return host + (change - tangents @ amounts).squeeze(2).to(host.dtype)
 
     def tangents(self, host: torch.Tensor) -> torch.Tensor:
         """(n, R, K) unit vectors of what each absorbed parameter changes in traces (n, R)."""
@@ -78,7 +80,7 @@ class PairInput(nn.Module):
             "uiso": second,
             "qdamp": r.square() * host,
             "qbroad": r.square() * second,
-            "delta2": second / r.square(),
+            "delta2": second / r.square().clamp(min=1e-6),  # G is 0 at r = 0
         }
         # Beyond the end of a shorter measurement there is nothing to fit.
         tangents = torch.stack([by_name[name] * (host != 0) for name in self.absorbed], dim=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -126,12 +127,15 @@ def _final_scores(run: Path, parts: Split, sources: Sources, world: World) -> di
 
 
 def _familiarity(run: Path, parts: Split, sources: Sources) -> Familiarity:
-    train, val = parts.rows["train"], parts.rows["val"]
-    # As evenly as can be over the hosts, which come in order.
-    chosen = train[np.linspace(0, len(train) - 1, min(len(train), REFERENCES)).astype(int)]
-    known, held_out = sources.training.samples(chosen), sources.held_out.samples(val)
+    train, val = (_evenly(parts.rows[part], REFERENCES) for part in ("train", "val"))
+    known, held_out = sources.training.samples(train), sources.held_out.samples(val)
     model, config = load_model(run)
     return Familiarity.fit(model, np.array(config.r), known.pairs.cpu(), held_out.pairs.cpu())
+
+
+def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    """Some of the rows, as evenly as can be over the hosts, which come in order."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)]
 
 
 class Training:
@@ -191,9 +195,15 @@ class Training:
         show(epoch + 1)
 
     def _end_epoch(self, val_loss: float, val_accuracy: float) -> None:
+        train_loss = float(self.world.sum(self._loss)) / self.trainer.order.batches
+        if not math.isfinite(train_loss):
+            raise ValueError(
+                f"{self.run}: the loss of epoch {len(self.history) + 1} is {train_loss}; "
+                "try a lower learning_rate, in a new --out"
+            )
         record = {
             "epoch": len(self.history) + 1,
-            "train_loss": float(self.world.sum(self._loss)) / self.trainer.order.batches,
+            "train_loss": train_loss,
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
             "learning_rate": float(self.trainer.optimizer.param_groups[0]["lr"]),

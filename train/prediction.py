@@ -22,7 +22,7 @@ from train.calibration import read_calibration
 from train.data import PRISTINE
 from train.defect_fit import DefectFit, KindFit
 from train.familiarity import REFUSED, Familiarity
-from train.inputs import ABSORBABLE
+from train.inputs import ABSORBABLE, PairInput
 from train.kinds import kind_probabilities
 from train.models import Outputs
 from train.rundir import load_model
@@ -33,6 +33,7 @@ STRONG = 10.0
 terms of Kass and Raftery (J. Am. Stat. Assoc. 90 (1995) 773, DOI 10.1080/01621459.1995.10476572).
 All classes weigh the same in training, so a ratio of probabilities is one of likelihoods."""
 REFUSED_VERDICT = "refused"
+_FEWEST_POINTS = 20  # of the run's, in what was fitted
 _STRANGE = {
     "host": "the shells of the refined host are unlike those of the run's hosts",
     "change": "what parts the measurement from its host is unlike what defects, noise and "
@@ -225,7 +226,7 @@ class Predictor:
             strangeness=far,
             refusals=tuple(refusals),
             notes=tuple(self._notes(found, kept)),
-            fits=self._fits(found, host, calculated, scaled),
+            fits=self._fits(found, kept, host, calculated, scaled),
             host=host,
             r=self._r,
             measured=scaled,
@@ -246,11 +247,21 @@ class Predictor:
         parameters = replace(found.parameters, scale=1.0, rmin=0.0, rmax=self._r[-1] + BEYOND)
         calculated = CubicSpline(*calculate_pdf(found.structure, parameters))(self._r)
         inside = (self._r >= found.r[0] - 1e-9) & (self._r <= found.r[-1] + 1e-9)
+        if inside.sum() < _FEWEST_POINTS:
+            raise ValueError(
+                f"{found.r[0]:.4g} to {found.r[-1]:.4g} A was fitted, but the run knows G(r) from "
+                f"{self._r[0]:.4g} to {self._r[-1]:.4g} A: give --rmin and --rmax within that"
+            )
         measured = CubicSpline(r, g)(np.clip(self._r, r[0], r[-1])) / found.values["scale"]
         return calculated * inside, measured * inside
 
     def _fits(
-        self, found: Refinement, host: Host | None, calculated: np.ndarray, scaled: np.ndarray
+        self,
+        found: Refinement,
+        kept: Collection[str],
+        host: Host | None,
+        calculated: np.ndarray,
+        scaled: np.ndarray,
     ) -> dict[str, KindFit]:
         """Fits of each kind of defect to what parts the measured trace (R,) from the host's."""
         if host is None or self.config.instrument is None:
@@ -258,7 +269,9 @@ class Predictor:
         names = ("qmin", "qmax", "qdamp", "qbroad", "scattering")
         refined = {name: getattr(found.parameters, name) for name in names}
         pdf = PDFSettings(**self.config.instrument | refined)
-        fit = DefectFit(host, DefectSettings(), pdf, self.config.inputs, repeated=False)
+        free = [name for name in ABSORBABLE if name not in kept]
+        inputs = PairInput("shared", free, self.config.r)
+        fit = DefectFit(host, DefectSettings(), pdf, inputs, repeated=False)
         (fits,) = fit(calculated, scaled[None])
         return fits
 
@@ -304,7 +317,18 @@ class Predictor:
             if here is not None and not 0.98 * low <= here <= 1.02 * high:
                 trained = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
                 notes.append(f"{name} is {here:.4g} 1/A here and was {trained} in training")
+        notes += self._notes_on_range(found)
         return notes
+
+    def _notes_on_range(self, found: Refinement) -> Iterator[str]:
+        """Where r begins later, or ends sooner, than in all of training."""
+        step = float(np.diff(self._r).mean())
+        first, last = self._r[0], self._r[-1]
+        if found.r[0] > first + step:
+            yield f"r begins at {found.r[0]:.4g} A here and at {first:.4g} A in training"
+        soonest, _ = self.config.recipe.variation.rmax or (last, last)
+        if found.r[-1] < min(soonest, last) - step:
+            yield f"r ends at {found.r[-1]:.4g} A here and at {soonest:.4g} A or more in training"
 
 
 def _refined_host(host: Host | None, atoms: AtomicStructure, found: Refinement) -> Host | None:

@@ -43,6 +43,8 @@ class RunConfig(BaseModel):
     seed: int
     store: str
     fingerprint: str
+    input_hash: str | None = None
+    """Of the store's run description and hosts; None where it has none."""
     classes: tuple[str, ...]
     r: tuple[float, ...]
     instrument: dict[str, Any] | None
@@ -67,6 +69,7 @@ class RunConfig(BaseModel):
             seed=seed,
             store=str(store.path.resolve()),
             fingerprint=store.fingerprint,
+            input_hash=store.attributes.get("input_hash"),
             classes=store.classes,
             r=tuple(store.r.tolist()),
             instrument=store.attributes.get("run", {}).get("pdf"),
@@ -77,6 +80,8 @@ class RunConfig(BaseModel):
     @property
     def choices(self) -> dict[str, Any]:
         chosen = {"store ids": self.fingerprint[:12], "split": self.split, "seed": self.seed}
+        if self.input_hash:
+            chosen["store inputs"] = self.input_hash[:12]
         recipe = self.recipe.model_dump(mode="json")
         return chosen | {f"recipe {key}": value for key, value in recipe.items()}
 
@@ -91,7 +96,11 @@ def prepare_run(run: Path, config: RunConfig, split: Split) -> None:
     """Begin a run directory, or see that the one that exists is of the same choices."""
     if (run / CONFIG).exists():
         old, new = read_config(run).choices, config.choices
-        differing = [f"{key} was {old[key]}, now {new[key]}" for key in new if old[key] != new[key]]
+        differing = [
+            f"{key} was {old[key]}, now {new[key]}"
+            for key in new
+            if key in old and old[key] != new[key]
+        ]
         if differing:
             raise ValueError(
                 f"{run} holds another run ({'; '.join(differing)}); choose another --out"

@@ -170,7 +170,9 @@ class Trainer:
             pairs = stretch_pairs(pairs, stretch, self.store.start)
         self.optimizer.zero_grad()
         of_pairs, of_target, of_regression = (
-            whole.chunk(self.recipe.accumulation) for whole in (pairs, target, regression)
+            # As many on every process, of which each may sum over all in every pass.
+            whole.tensor_split(self.recipe.accumulation)
+            for whole in (pairs, target, regression)
         )
         shown = torch.zeros((), device=pairs.device)
         for part in range(len(of_pairs)):

@@ -20,7 +20,7 @@ from train.data import read_store
 from train.distributed import World
 from train.evaluation import class_probabilities
 from train.export import Classifier, export_model
-from train.inputs import PairInput
+from train.inputs import ABSORBABLE, PairInput
 from train.loop import fit
 from train.models import build_model
 from train.recipes import make_recipe
@@ -42,14 +42,24 @@ with numpy.load(traces) as pair:
 """
 
 
+RECIPES = {
+    "default": make_recipe("default", {"epochs": 1}),
+    "refined": make_recipe("default", {"epochs": 1, "absorbed": ABSORBABLE}),
+    "reference": make_recipe("reference", {"epochs": 1}),
+}
+
+
 def make_run(store_path: Path, run: Path, recipe: str, split: str = "host") -> Path:
-    world = World(0, 1, torch.device("cpu"))
-    fit(store_path, run, make_recipe(recipe, {"epochs": 1}), split, 0, world)
+    fit(store_path, run, RECIPES[recipe], split, 0, World(0, 1, torch.device("cpu")))
     return run
 
 
 @pytest.fixture(
-    scope="module", params=["default", pytest.param("reference", marks=pytest.mark.slow)]
+    scope="module",
+    params=[
+        "default",
+        *(pytest.param(p, marks=pytest.mark.slow) for p in ("refined", "reference")),
+    ],
 )
 def run(request, store_path, tmp_path_factory) -> Path:
     return make_run(store_path, tmp_path_factory.mktemp("runs") / request.param, request.param)
@@ -95,7 +105,9 @@ def test_weights_and_card_rebuild_the_model(run, exported, traces):
     model = build_model(r=card["input"]["r"]["values"], **card["architecture"])
     model.load_state_dict(load_file(exported / "model.safetensors"))
     assert card["parameters"] == sum(parameter.numel() for parameter in model.parameters())
-    inputs, calibration = PairInput(card["scaling"]["name"]), Calibration(**card["calibration"])
+    r, absorbed = card["input"]["r"]["values"], card["absorbed"]["names"]
+    inputs = PairInput(card["scaling"]["name"], absorbed, r)
+    calibration = Calibration(**card["calibration"])
     classifier = Classifier(model, inputs, len(card["classes"]), calibration).eval()
     with torch.no_grad():
         found = classifier(*map(torch.from_numpy, traces))
@@ -113,7 +125,7 @@ def test_the_card_describes_the_run(run, exported, store_path):
     training = card["training"]
     assert (training["store"], training["fingerprint"]) == ("toy.zarr", store.fingerprint)
     assert (training["split"]["kind"], training["seed"]) == ("host", 0)
-    assert training["recipe"] == make_recipe(run.name, {"epochs": 1}).model_dump(mode="json")
+    assert training["recipe"] == RECIPES[run.name].model_dump(mode="json")
     metrics = json.loads((run / "metrics.json").read_text())
     assert (card["scores"]["val"], card["scores"]["test"]) == (metrics["val"], metrics["test"])
     assert card["caveats"] == list(CAVEATS)

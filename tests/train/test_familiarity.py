@@ -66,6 +66,16 @@ def test_known_hosts_are_no_strangers_where_validation_has_the_same_hosts(famili
     assert (reference.distance(views.of["host"](parts["test"])) > REFUSED).all()
 
 
+def test_a_grid_may_begin_beyond_the_first_shell(store_path, parts):
+    r = read_store(store_path).r
+    beyond = r > 6
+    model = build_model("reciprocal", r[beyond].tolist(), 4)
+    of_part = {part: pairs[..., beyond] for part, pairs in parts.items()}
+    model.fit_inputs(of_part["train"])
+    found = Familiarity.fit(model, r[beyond], of_part["train"], of_part["val"])
+    assert np.median(farthest(found, of_part["test"])) < 2 * REFUSED
+
+
 def test_what_is_saved_says_the_same(familiarity, parts, tmp_path):
     familiarity.save(tmp_path)
     assert (tmp_path / FAMILIARITY).stat().st_size > 1000

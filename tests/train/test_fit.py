@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import zarr
 
-from train.distributed import World
+from train.distributed import World, join_world
 from train.loop import fit
 from train.recipes import make_recipe
 from train.rundir import load_snapshot, read_config, read_history
@@ -111,6 +112,30 @@ def test_another_configuration_is_refused_with_the_difference(store_path, finish
         run_fit(store_path, finished, epochs=6)
     with pytest.raises(ValueError, match="seed was 0, now 1"):
         run_fit(store_path, finished, seed=1)
+
+
+def test_a_store_of_other_pdfs_is_another_run(store_path, tmp_path):
+    store = tmp_path / "store.zarr"
+    shutil.copytree(store_path, store)
+    for made in ("first", "second"):
+        zarr.open_group(store).attrs["input_hash"] = made
+        if made == "first":
+            run_fit(store, tmp_path / "run", epochs=1)
+    with pytest.raises(ValueError, match="store inputs was first, now second"):
+        run_fit(store, tmp_path / "run", epochs=1)
+
+
+def test_a_loss_that_is_no_number_ends_the_run(store_path, tmp_path):
+    with pytest.raises(ValueError, match="the loss of epoch 1 is nan; try a lower learning_rate"):
+        run_fit(store_path, tmp_path / "run", epochs=2, learning_rate=1e30)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="2 processes share 1 GPUs"), join_world():
+        pass
 
 
 def test_a_directory_of_something_else_is_refused(store_path, tmp_path):

@@ -67,6 +67,12 @@ def test_nothing_comes_back_beyond_the_end_of_a_shorter_measurement():
     assert torch.equal(pair[0, 0, ~measured], pair[0, 1, ~measured])
 
 
+def test_traces_may_begin_at_the_origin():
+    r = np.arange(0, 30, 0.1)
+    host, other = (torch.from_numpy(np.sin(k * r) * (30 - r)).float()[None] for k in (3, 3.01))
+    assert PairInput("shared", ABSORBABLE, r.tolist())(host, other).isfinite().all()
+
+
 @pytest.mark.parametrize("scaling", ["shared", "trace"])
 def test_without_a_refinement_pairs_are_scaled_only(scaling):
     host, other = traces(), traces(uiso=0.007)

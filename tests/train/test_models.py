@@ -62,6 +62,26 @@ def test_dropout_of_the_reference_network_is_an_option():
     assert rates(dropout=0.2) == {0.2}
 
 
+def test_dropout_draws_as_torch_does_and_is_idle_in_evaluation():
+    dropouts = build_model("reference", grid(300), 4, dropout=0.3).modules()
+    dropout = next(module for module in dropouts if isinstance(module, torch.nn.Dropout))
+    x = torch.ones(64, 33, 1, 101, requires_grad=True)
+    torch.manual_seed(0)
+    dropped = dropout(x)
+    (gradient,) = torch.autograd.grad(dropped.sum(), x)
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    torch.testing.assert_close(gradient, dropped)
+    kept = (dropped > 0).double()
+    deviation = math.sqrt(0.3 * 0.7 / x.numel())
+    assert kept.mean().item() == pytest.approx(0.7, abs=4 * deviation)
+    for lag in 1, 2, 3, 4:  # elements of one number of the generator are independent, too
+        flat = kept.flatten() - 0.7
+        assert abs((flat[lag:] * flat[:-lag]).mean().item()) < 4 * 0.21 / math.sqrt(x.numel())
+    torch.manual_seed(0)
+    assert torch.equal(dropout(x), dropped)
+    assert dropout.eval()(x) is x
+
+
 @pytest.mark.parametrize("name", NAMES_OF_OURS)
 def test_a_prediction_does_not_depend_on_the_other_rows(name):
     torch.manual_seed(0)

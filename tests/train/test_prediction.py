@@ -43,12 +43,16 @@ def folder(tmp_path_factory) -> Path:
     write_gr(folder / "copper.gr", *calculate_pdf(copper, MEASURED), MEASURED)
     particle = replace(MEASURED, spdiameter=18.0)
     write_gr(folder / "particle.gr", *calculate_pdf(copper, particle), particle)
+    r, g = calculate_pdf(copper, MEASURED)
+    noise = 0.02 * g.std() * np.random.default_rng(0).standard_normal(len(r))
+    write_gr(folder / "vacancies.gr", r, 0.95 * g + noise, MEASURED)
     (folder / "notes.gr").write_text("measured on Monday\n")
     return folder
 
 
 def predict(run: Path, folder: Path, *arguments: str, structure: str = "copper.cif"):
-    files = [str(folder / name) if name.endswith(".gr") else name for name in arguments]
+    own = {path.name for path in folder.iterdir()}
+    files = [str(folder / name) if name in own else name for name in arguments]
     command = ["predict", str(run), "--structure", str(folder / structure), *files]
     return CliRunner().invoke(app, command)
 
@@ -76,6 +80,34 @@ def test_what_is_fixed_stays_and_is_noted(run, folder):
     assert found["refinement"]["values"]["scale"] == 0.8
     assert "scale" not in found["refinement"]["uncertainties"]
     assert any(note.startswith("scale:") for note in found["notes"])
+
+
+def test_a_fit_knows_what_is_kept_and_no_more(run, folder):
+    known, free = (
+        json.loads(predict(run, folder, "vacancies.gr", "--json", *options).stdout)
+        for options in (["--fix", "scale", "--scale", "0.8"], [])
+    )
+    fraction = known["fits"]["vacancy"]["fraction"]
+    assert fraction["value"] == pytest.approx(0.05, abs=0.01)
+    assert fraction["deviation"] < 0.01
+    assert free["fits"]["vacancy"]["fraction"]["deviation"] > 0.02
+
+
+def test_a_range_that_the_run_does_not_know_is_told(run, folder):
+    result = predict(run, folder, "copper.gr", "--rmin", "15", "--rmax", "30")
+    assert result.exit_code == 2
+    assert "15 to 29.99 A was fitted, but the run knows G(r) from 1.5 to 11.9" in result.stderr
+    found = json.loads(predict(run, folder, "copper.gr", "--rmin", "3", "--json").stdout)
+    assert "r begins at 3 A here and at 1.5 A in training" in found["notes"]
+    found = json.loads(predict(run, folder, "copper.gr", "--rmax", "8", "--json").stdout)
+    assert any(note.startswith("r ends at 7.99 A here and at 9 A") for note in found["notes"])
+
+
+def test_figures_of_one_name_are_refused(run, folder, tmp_path):
+    (tmp_path / "copper.gr").touch()
+    result = predict(run, folder, "copper.gr", str(tmp_path / "copper.gr"), "--out", str(tmp_path))
+    assert result.exit_code != 0
+    assert "would both be copper.svg" in str(result.exception)
 
 
 def test_a_particle_and_what_is_no_metal_are_refused(run, folder):

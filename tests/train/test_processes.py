@@ -84,6 +84,13 @@ def test_any_number_of_processes_follows_the_curve_of_one(store_path, tmp_path, 
 
 
 @pytest.mark.slow
+def test_unequal_shares_are_accumulated_in_as_many_parts(store_path, tmp_path):
+    """11, 11 and 10 rows in five parts each: norms sum over all processes for every part."""
+    options = ["--recipe", "reference", "--set", "epochs=1", "--set", "accumulation=5"]
+    finish(store_path, tmp_path / "run", 3, *options)
+
+
+@pytest.mark.slow
 def test_processes_draw_what_one_would(tmp_path):
     bench = Bench(tmp_path / "store")
     assert bench.generate().returncode == 0
