@@ -11,13 +11,13 @@ import os
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pdfcalc.cif_symmetry import NUMBER_TAGS, settings_of
+from pdfcalc.cif_symmetry import AS_LISTED, NUMBER_TAGS, settings_of
 from pdfcalc.cif_tags import (
     Tags,
     column,
@@ -46,6 +46,9 @@ UISO_RANGE = (1e-4, 0.5)
 
 ANISOTROPY = 0.01
 """Part of Uiso by which a tensor must differ from it to be called anisotropic, not rounded."""
+
+OCCUPANCY_ERROR = 0.05
+"""By which an occupancy may exceed 1, as refined ones do by their uncertainty."""
 
 _B_TO_U = 1 / (8 * math.pi**2)
 _TEMPERATURE_TAGS = (
@@ -105,7 +108,8 @@ def read_structure(
 ) -> AtomicStructure:
     """Read any crystal as a CIF file gives it, compounds and partial occupancies included.
 
-    Anisotropic displacements become their mean, with a warning.
+    Anisotropic displacements become their mean, atoms without symmetry operations the whole cell,
+    and occupancies above 1 become 1, each with a warning.
 
     Args:
         missing_uiso: gives the Uiso (A^2) of an atom that has none in the file.
@@ -134,8 +138,19 @@ def read_structure(
         )
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {reason(error)}") from error
+    for doubt in _doubts(description):
+        warnings.warn(f"{path}: {doubt}", stacklevel=2)
     warn_of_anisotropy(str(path), [atom.label for atom in description.atoms if atom.anisotropic])
     return structure
+
+
+def _doubts(description: Description) -> Iterator[str]:
+    """What was assumed and makes another crystal of the file if it is wrong."""
+    if AS_LISTED in description.notes:
+        yield AS_LISTED
+    for atom in description.atoms:
+        if atom.occupancy > 1 + OCCUPANCY_ERROR:
+            yield f"occupancy {atom.occupancy:g} of {atom.label} taken for 1"
 
 
 def warn_of_anisotropy(source: str, atoms: list[str]) -> None:

@@ -17,6 +17,9 @@ _HALL_TAGS = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
 _SYMBOL_TAGS = ("_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m")
 NUMBER_TAGS = ("_space_group_it_number", "_symmetry_int_tables_number")
 
+AS_LISTED = "no symmetry operations; the atoms listed taken for the whole cell"
+"""Assumed of a file that states no symmetry, or one that is not known."""
+
 
 def settings_of(tags: Tags) -> tuple[tuple[tuple[np.ndarray, np.ndarray], ...], list[str]]:
     """Operations of every setting that the file may mean, and what was assumed."""
@@ -34,7 +37,7 @@ def settings_of(tags: Tags) -> tuple[tuple[tuple[np.ndarray, np.ndarray], ...], 
                     note = f"no symmetry operations; those of space group {value!r} used"
                     return tuple(_database_operations(hall) for hall in halls), [note]
     identity = np.eye(3, dtype=int)[None], np.zeros((1, 3))
-    return (identity,), ["no symmetry operations; the atoms listed taken for the whole cell"]
+    return (identity,), [AS_LISTED]
 
 
 def _parsed_operations(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,9 +9,8 @@ from itertools import pairwise
 import numpy as np
 
 from pdfcalc.displacements import Sites
-from pdfcalc.kernels.mesh import MARGIN, spread
 from pdfcalc.parameters import PDFParameters
-from pdfcalc.peaks import Blur, Shells, longest_distance, mesh_fineness, peak_width
+from pdfcalc.peaks import Mesh, Shells, longest_distance, peak_width
 from pdfcalc.response import Response, instrument_response, sampling_strides
 
 _TRIED = 64
@@ -78,11 +76,9 @@ class ClassResponse:
 
 @dataclass(frozen=True, eq=False)
 class _Sampling:
-    """A mesh of `size` points, and the response to samples of the peaks on it."""
+    """A mesh of distances, and the response to samples of the peaks on it."""
 
-    step: float
-    size: int
-    blur: Blur
+    mesh: Mesh
     response: Response
 
     @classmethod
@@ -94,13 +90,8 @@ class _Sampling:
         farthest: float,
         parameters: PDFParameters,
     ) -> _Sampling:
-        """The mesh for distances from `shortest` to `farthest` and sums of Uiso from u_sum on."""
-        fineness = mesh_fineness(shortest, u_sum, parameters)
-        step = response.grid.step / math.ceil(response.grid.step / fineness)
-        size = math.ceil(farthest / step) + 2 * MARGIN
-        return cls(step, size, Blur(size, step, shortest, response.grid, parameters), response)
+        """For distances from `shortest` to `farthest` and sums of Uiso from u_sum on."""
+        return cls(Mesh(shortest, farthest, u_sum, response.grid, parameters), response)
 
     def pdf(self, distances: np.ndarray, weights: np.ndarray, u_sums: np.ndarray) -> np.ndarray:
-        mesh = np.zeros((self.size, len(u_sums)))
-        spread(distances, np.ascontiguousarray(weights), self.step, mesh)
-        return self.response.pdf(self.blur.peaks(mesh, u_sums))
+        return self.response.pdf(self.mesh.peaks(distances, weights, u_sums))

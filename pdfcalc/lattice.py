@@ -17,7 +17,7 @@ from pdfcalc.class_response import ClassResponse
 from pdfcalc.displacements import NOWHERE, Occupied, Sites, find_sites
 from pdfcalc.kernels.counts import count_around, count_change
 from pdfcalc.parameters import PDFParameters
-from pdfcalc.peaks import Mesh, Shells, longest_distance
+from pdfcalc.peaks import Shells, longest_distance, sum_peaks
 from pdfcalc.response import baseline_response
 from pdfcalc.scattering import scattering_power
 from pdfcalc.species import SpeciesPair
@@ -43,8 +43,8 @@ def lattice_peaks(
     grid = parameters.extended_grid
     longest = longest_distance(grid, u_sums[-1], parameters)
     shells = Shells(sites.vectors[used], sites.lattice, longest)
-    mesh = Mesh(shells.distances, shells.sum(weights[used]), u_sums, grid.step, parameters)
-    return mesh.peaks(slice(None), grid).sum(axis=0)
+    of_shells = shells.sum(weights[used])
+    return sum_peaks(shells.distances, of_shells, u_sums, grid, parameters).sum(axis=0)
 
 
 @dataclass(frozen=True, eq=False)

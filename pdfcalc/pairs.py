@@ -14,7 +14,7 @@ import numpy as np
 
 from pdfcalc.kernels.pairs import bin_pairs
 from pdfcalc.parameters import PDFParameters
-from pdfcalc.peaks import Mesh, longest_distance
+from pdfcalc.peaks import longest_distance, sum_peaks
 from pdfcalc.species import Species, SpeciesPair
 from pdfcalc.structure import AtomicStructure
 
@@ -46,8 +46,7 @@ def pair_peaks(
     for node in range(len(_NODES)):
         points[node : node + moments.shape[1]] += shares[:, :, node].T
     used = np.flatnonzero(points.any(axis=1))
-    mesh = Mesh((used - 1) * _BIN, points[used], u_sums, grid.step, parameters)
-    return mesh.peaks(slice(None), grid).sum(axis=0)
+    return sum_peaks((used - 1) * _BIN, points[used], u_sums, grid, parameters).sum(axis=0)
 
 
 def _levels(pairs: Sequence[SpeciesPair]) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
@@ -64,8 +63,9 @@ def _levels(pairs: Sequence[SpeciesPair]) -> tuple[np.ndarray, tuple[np.ndarray,
     sums, level = np.unique([pair.u_sum for pair in pairs], return_inverse=True)
     shares = np.ones((len(pairs), 1))
     if len(sums) > _MOST_SUMS:
-        nodes = np.linspace(sums[0], sums[-1], _MOST_SUMS)
-        place = (sums[level] - sums[0]) / (nodes[1] - nodes[0])
+        # The sharper a peak is, the more a little changes it.
+        nodes = np.geomspace(sums[0], sums[-1], _MOST_SUMS)
+        place = np.log(sums[level] / sums[0]) / np.log(nodes[1] / nodes[0])
         level = np.clip(place.astype(int) - 1, 0, _MOST_SUMS - len(_NODES))
         shares = np.vander(place - level - 1.5, len(_NODES), increasing=True) @ _CUBIC.T
         sums = nodes

@@ -37,7 +37,7 @@ class PDFParameters:
     Args:
         rmin, rmax, rstep: the grid holds the multiples of `rstep` in [rmin, rmax), in A.
         qmin: F(Q) is zero below it, in 1/A.
-        qmax: F(Q) is zero from it on, in 1/A; None for no upper limit.
+        qmax: F(Q) is zero from it on, in 1/A; None, or 0, for no upper limit.
         qdamp: damping of G(r) by the instrument's resolution, exp(-(r qdamp)^2 / 2), in 1/A.
         qbroad: broadening of the peaks, sigma^2 (1 + (qbroad r)^2), in 1/A.
         scattering: "xray" (scattering power Z) or "neutron" (coherent scattering length).
@@ -70,9 +70,13 @@ class PDFParameters:
     scattering_lengths: Mapping[str, float] | Iterable[tuple[str, float]] | None = None
 
     def __post_init__(self) -> None:
+        if self.qmax == 0:  # as .gr files and diffpy say it
+            object.__setattr__(self, "qmax", None)
         for name in _NOT_NEGATIVE:
             value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
+            if value is None and name == "qmax":
+                continue
+            if value is None or not 0 <= value < math.inf:
                 raise ValueError(f"{name} = {value}: must be finite and not negative")
         for name in ("spdiameter", "stepcut"):
             value = getattr(self, name)

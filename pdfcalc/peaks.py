@@ -20,7 +20,6 @@ from pdfcalc.kernels.counts import group_keys
 from pdfcalc.kernels.mesh import (
     MARGIN,
     STENCIL,
-    coarsen,
     image_distances,
     spread,
     sum_gaussians,
@@ -88,51 +87,46 @@ def mesh_fineness(shortest: float, u_sum: float, parameters: PDFParameters) -> f
 
 
 class Mesh:
-    """Weights of pair distances on a regular mesh, of which peaks are summed on grids.
+    """A regular mesh that distances are laid on, and the sums of their peaks on a grid.
 
     Args:
-        distances: (K,) pair distances, A.
-        weights: (K, V) their weights in each of V sums.
-        u_sums: (V,) rising sum of the two atoms' Uiso in each sum, A^2.
-        step: of the finest of the grids, A.
+        shortest, longest: of the distances, A.
+        u_sum: least sum of the Uiso of two atoms, A^2.
     """
 
     def __init__(
-        self,
-        distances: np.ndarray,
-        weights: np.ndarray,
-        u_sums: np.ndarray,
-        step: float,
-        parameters: PDFParameters,
+        self, shortest: float, longest: float, u_sum: float, grid: Grid, parameters: PDFParameters
     ) -> None:
-        self._parameters, self._u_sums = parameters, u_sums
-        # Without any distance the mesh is short and empty.
-        longest = distances.max(initial=1.0)
-        self._shortest = distances.min(initial=longest)
-        self._step = step / math.ceil(step / self._fineness(u_sums[0]))
-        size = math.ceil(longest / self._step) + 2 * MARGIN
-        self._weights = np.zeros((size, len(u_sums)))
-        spread(distances, weights, self._step, self._weights)
+        fineness = mesh_fineness(shortest, u_sum, parameters)
+        self._step = grid.step / math.ceil(grid.step / fineness)
+        self._size = math.ceil(longest / self._step) + 2 * MARGIN
+        self._blur = Blur(self._size, self._step, shortest, grid, parameters)
 
-    def peaks(self, columns: slice, grid: Grid) -> np.ndarray:
-        """(n, grid.size) sums of weight / distance * Gaussian(r - distance), one a column.
-
-        The Gaussian is cut and rescaled as diffpy.srreal does it.
+    def peaks(self, distances: np.ndarray, weights: np.ndarray, u_sums: np.ndarray) -> np.ndarray:
+        """(V, grid.size) sums of weight / distance * Gaussian(r - distance), one a column.
 
         Args:
-            grid: with a step that is a multiple of the finest's.
+            distances: (K,) A.
+            weights: (K, V) their weights in each of V sums.
+            u_sums: (V,) rising sum of the two atoms' Uiso in each sum, A^2.
         """
-        weights = np.ascontiguousarray(self._weights[:, columns])
-        u_sums, step = self._u_sums[columns], self._step
-        per_step = round(grid.step / step)
-        fineness = self._fineness(u_sums[0])
-        while per_step % 2 == 0 and 2 * step <= fineness:
-            weights, step, per_step = coarsen(weights), 2 * step, per_step // 2
-        blur = Blur(len(weights), step, self._shortest, grid, self._parameters)
-        return blur.peaks(weights, u_sums)
+        mesh = np.zeros((self._size, len(u_sums)))
+        spread(distances, np.ascontiguousarray(weights), self._step, mesh)
+        return self._blur.peaks(mesh, u_sums)
 
-    def _fineness(self, u_sum: float) -> float:
-        return mesh_fineness(self._shortest, u_sum, self._parameters)
+
+def sum_peaks(
+    distances: np.ndarray,
+    weights: np.ndarray,
+    u_sums: np.ndarray,
+    grid: Grid,
+    parameters: PDFParameters,
+) -> np.ndarray:
+    """What `Mesh.peaks` gives, by a mesh for these distances."""
+    # Without any distance the mesh is short and empty.
+    longest = distances.max(initial=1.0)
+    mesh = Mesh(distances.min(initial=longest), longest, u_sums[0], grid, parameters)
+    return mesh.peaks(distances, weights, u_sums)
 
 
 class Blur:

@@ -66,7 +66,7 @@ class Refinement:
 
 def measured_parameters(
     measured: GrFile,
-    structure: AtomicStructure,
+    structure: object,
     rmin: float = 1.5,
     rmax: float = 30.0,
     **given: Any,
@@ -74,6 +74,7 @@ def measured_parameters(
     """The start of a refinement: what the file's header says, and what is given in its place.
 
     Args:
+        structure: of what was measured, anything that `calculate_pdf` takes.
         rmin, rmax: range of r to fit, A. Below the nearest neighbours, measured PDFs hold errors
             of the data reduction.
         given: other fields of PDFParameters.
@@ -83,8 +84,9 @@ def measured_parameters(
             the structure lacks, or the structure one that the header lacks.
     """
     header = measured.header
+    elements = as_structure(structure).elements.tolist()
     # Labels may be those of isotopes and ions: 58-Ni, Ni2+.
-    symbols = (re.search("[A-Z][a-z]?", label) for label in structure.elements.tolist())
+    symbols = (re.search("[A-Z][a-z]?", label) for label in elements)
     present = {symbol[0] for symbol in symbols if symbol}
     if header.composition is not None and set(header.composition) != present:
         raise ValueError(
@@ -304,6 +306,7 @@ def _tried_cells(
 
 
 def _free_names(model: _Model, fixed: Collection[str]) -> list[str]:
+    fixed = [fixed] if isinstance(fixed, str) else fixed
     groups = {"cell": [*model.axes], "uiso": [n for n in model.start if n.startswith("uiso_")]}
     names = {name for one in fixed for name in groups.get(one, [one])}
     unknown = sorted(names - set(model.start))

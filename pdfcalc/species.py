@@ -12,6 +12,8 @@ from pdfcalc.parameters import PDFParameters
 from pdfcalc.scattering import scattering_power
 from pdfcalc.structure import AtomicStructure
 
+_MOST_SPECIES = 1000  # of which there are half a million pairs
+
 
 @dataclass(frozen=True, eq=False)
 class Species:
@@ -53,12 +55,17 @@ def species_of(structure: AtomicStructure, parameters: PDFParameters) -> list[Sp
     """The species of a structure.
 
     Raises:
-        ValueError: a label has no scattering power.
+        ValueError: a label has no scattering power, or there are too many species.
     """
     labels, label = np.unique(structure.elements, return_inverse=True)
     bare = np.array([scattering_power(element, parameters) for element in labels.tolist()])
     keys = np.stack([label, bare[label] * structure.occupancy, structure.uiso], axis=1)
     kinds, member = np.unique(keys, axis=0, return_inverse=True)
+    if len(kinds) > _MOST_SPECIES:
+        raise ValueError(
+            f"{len(kinds)} kinds of atoms, by label, Uiso and occupancy: at most {_MOST_SPECIES} "
+            "are possible, so round Uiso"
+        )
     return [
         Species(str(labels[int(which)]), power, uiso, np.flatnonzero(member.ravel() == index))
         for index, (which, power, uiso) in enumerate(kinds.tolist())

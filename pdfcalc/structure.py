@@ -41,7 +41,11 @@ class AtomicStructure:
         occupancy: npt.ArrayLike | None = None,
         periodic: bool = True,
     ) -> None:
-        frac = _real(frac, "frac").reshape(-1, 3)
+        frac = _real(frac, "frac")
+        if frac.size == 0:
+            raise ValueError("frac is empty: a structure needs at least one atom")
+        if frac.ndim != 2 or frac.shape[1] != 3:
+            raise ValueError(f"frac has shape {frac.shape}: expected (N, 3), a row for each atom")
         n = len(frac)
         store: dict[str, Any] = {
             "lattice": _real(lattice, "lattice"),
@@ -53,8 +57,6 @@ class AtomicStructure:
         }
         for name, value in store.items():
             object.__setattr__(self, name, value)
-        if n == 0:
-            raise ValueError("frac is empty: a structure needs at least one atom")
         if self.lattice.shape != (3, 3) or self.volume < 1e-6:
             raise ValueError(f"lattice {self.lattice.tolist()} does not span a volume")
         for name in ("elements", "uiso", "occupancy"):

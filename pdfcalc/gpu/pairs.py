@@ -72,19 +72,19 @@ def pdfs(
     parameters: PDFParameters,
     points: Sequence[int],
     device: torch.device | str = "cpu",
-    shortest: float = 1.0,
+    shortest: float | None = None,
 ) -> Tensor:
     """G(r) of each structure, as `calculate_pdf` gives it.
 
     Args:
         points: indices of the wanted points in `parameters.r`.
-        shortest: no atoms are closer, A. It matters where correlated motion narrows peaks.
+        shortest: no atoms are closer, A. To be given where correlated motion narrows peaks.
 
     Returns:
         (B, len(points)) float32 on the device, 1/A^2.
 
     Raises:
-        ValueError: a structure has too many species.
+        ValueError: a structure has too many species, or `shortest` is wanted.
     """
     uiso = np.concatenate([structure.uiso for structure in structures])
     bounds = 2 * float(uiso.min()), 2 * float(uiso.max())
@@ -126,7 +126,7 @@ class PairsBatch:
     Args:
         points: indices of the wanted points in `parameters.r`.
         u_sums: lowest and highest sum of the Uiso of two atoms that may occur, A^2.
-        shortest: no atoms are closer, A. It matters where correlated motion narrows peaks.
+        shortest: no atoms are closer, A. To be given where correlated motion narrows peaks.
         memory: bytes to take at once; None for what suits the device.
     """
 
@@ -136,12 +136,15 @@ class PairsBatch:
         points: Sequence[int],
         u_sums: tuple[float, float],
         device: torch.device | str = "cpu",
-        shortest: float = 1.0,
+        shortest: float | None = None,
         memory: int | None = None,
     ) -> None:
+        if shortest is None and (parameters.delta1 or parameters.delta2):
+            raise ValueError("give `shortest`, which correlated motion (delta1, delta2) depends on")
         self.device = torch.device(device)
         self._memory = memory
-        self.response = MeshResponse(parameters, points, shortest, u_sums, self.device)
+        closest = 1.0 if shortest is None else shortest
+        self.response = MeshResponse(parameters, points, closest, u_sums, self.device)
         step = self.response.step
         self._per_step = math.ceil(step / _BIN)
         self._bin = step / self._per_step
@@ -324,10 +327,8 @@ def _in_blocks(values: Tensor, padding: float) -> Tensor:
 
 def _shifts(structures: Structures, longest: float) -> Tensor:
     """(n, 3) cells away of the images that may be within reach, of opposite ones one; 0 first."""
-    heights = 1 / torch.linalg.inv(structures.lattice).norm(dim=1).amax(0)
-    most = torch.floor(longest / heights + 1).long()
-    if not bool(structures.periodic.any()):
-        most = torch.zeros_like(most)
+    per_height = torch.linalg.inv(structures.lattice).norm(dim=1) * structures.periodic[:, None]
+    most = torch.floor(longest * per_height.amax(0) + 1).long() * structures.periodic.any()
     ranges = [torch.arange(-n, n + 1) for n in most.tolist()]
     every = torch.cartesian_prod(*ranges)
     return every[len(every) // 2 :].to(structures.lattice.device)

@@ -122,28 +122,6 @@ def mesh_shares(distances, step):
 
 
 @compiled
-def coarsen(mesh):
-    """Weights on a mesh (M, V), of which the first MARGIN points lie below 0, at twice the step.
-
-    Every other point is kept, and those between are shared as distances are.
-    """
-    shares = np.empty(STENCIL)
-    _share(0.5, 1.0, shares)
-    coarse = np.zeros((len(mesh) // 2 + 2 * MARGIN, mesh.shape[1]))
-    first = MARGIN - MARGIN // 2
-    for m in range(0, len(mesh), 2):
-        target = coarse[first + m // 2]
-        for column in range(mesh.shape[1]):
-            target[column] += mesh[m, column]
-    for m in range(1, len(mesh), 2):
-        for s in range(STENCIL):
-            share, target = shares[s], coarse[first + m // 2 - _BELOW + s]
-            for column in range(mesh.shape[1]):
-                target[column] += share * mesh[m, column]
-    return coarse
-
-
-@compiled
 def sum_gaussians(mesh, lowest, u_sums, stretch, step, k, size, reach, scale):
     """Sums of the Gaussians of weights on a mesh, at samples `k` mesh steps apart from 0.
 

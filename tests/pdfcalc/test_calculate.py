@@ -147,12 +147,17 @@ def test_zero_at_the_origin_and_damped_by_the_resolution():
         ({"qdamp": -0.1}, "qdamp = -0.1"),
         ({"rmax": math.nan}, "rmax = nan"),
         ({"scattering": "electron"}, "'xray' or 'neutron'"),
+        ({"qdamp": None}, "qdamp = None"),
     ],
 )
 def test_senseless_parameters_are_refused(change, message):
     values = {"rmin": 0.0, "rmax": 30.0, "rstep": 0.01, "qmin": 0.6, "qmax": 23.6} | change
     with pytest.raises(ValueError, match=message):
         PDFParameters(**values)
+
+
+def test_qmax_of_0_is_none_as_in_files():
+    assert PDFParameters(qmax=0).qmax is None
 
 
 @pytest.mark.parametrize(
@@ -164,6 +169,7 @@ def test_senseless_parameters_are_refused(change, message):
         ({"lattice": np.ones((3, 3))}, "does not span a volume"),
         ({"frac": np.full((4, 3), np.nan)}, "frac contains a value that is not finite"),
         ({"frac": np.empty((0, 3)), "elements": [], "uiso": [], "occupancy": []}, "at least one"),
+        ({"frac": np.zeros((3, 4))}, r"frac has shape \(3, 4\): expected \(N, 3\)"),
         ({"occupancy": [0.0, 1, 1, 1]}, "occupancy"),
         ({"occupancy": [1.5, 1, 1, 1]}, "occupancy"),
     ],
@@ -183,6 +189,14 @@ def test_unknown_elements_and_engines_are_refused():
     )
     with pytest.raises(ValueError, match="average scattering power is zero"):
         calculate_pdf(mixed, PDFParameters(scattering="neutron"))
+
+
+def test_more_kinds_of_atoms_than_can_be_paired_are_refused():
+    rng = np.random.default_rng(0)
+    uiso = rng.uniform(0.004, 0.009, 1001)
+    loose = AtomicStructure(30 * np.eye(3), rng.random((1001, 3)), ["Cu"] * 1001, uiso)
+    with pytest.raises(ValueError, match=r"1001 kinds of atoms, .* round Uiso"):
+        calculate_pdf(loose, PARAMETERS)
 
 
 def test_calculating_needs_no_cluster_no_torch_and_no_other_package_of_structures():

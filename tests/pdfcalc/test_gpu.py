@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from defectgen.variants import HostSupercell
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
 from pdfcalc.displacements import Occupied
 from pdfcalc.gpu.lattice import LatticeBatch, pdfs
-from pdfcalc.gpu.pairs import PairsBatch, stack
+from pdfcalc.gpu.pairs import PairsBatch, _shifts, stack
 from pdfcalc.gpu.pairs import pdfs as pairs_pdfs
 from pdfcalc.gpu.response import MeshResponse
 from pdfcalc.kernels.mesh import mesh_shares
@@ -163,6 +165,27 @@ def test_pairs_engine_is_the_cpus(device):
     batch = PairsBatch(parameters, points, (0.008, 0.018), device, memory=1_000_000)
     parts = batch.pdfs(stack(structures, parameters, device))
     assert deviation(parts, np.array(expected)) < DEVIATION
+
+
+def test_correlated_motion_needs_the_shortest_distance():
+    copper = AtomicStructure(3.6 * np.eye(3), np.zeros((1, 3)), ["Cu"], [0.006])
+    parameters = replace(PARAMETERS, delta2=2.2)
+    with pytest.raises(ValueError, match="give `shortest`"):
+        pairs_pdfs([copper], parameters, list(POINTS))
+    g = pairs_pdfs([copper], parameters, list(POINTS), shortest=3.5)
+    expected = calculate_pdf(copper, parameters, "pairs")[1][None, list(POINTS)]
+    assert deviation(g, expected) < DEVIATION
+
+
+def test_images_are_those_of_the_crystals():
+    """A particle's frame has no meaning, so it must not add images."""
+    crystal = AtomicStructure(9 * np.eye(3), np.zeros((1, 3)), ["Cu"], [0.006])
+    particle = AtomicStructure.finite([[0, 0, 0], [2.5, 0, 0]], ["Cu"] * 2, [0.006] * 2)
+    alone, mixed = (
+        _shifts(stack(batch, PARAMETERS, "cpu"), 20.0) for batch in ([crystal], [crystal, particle])
+    )
+    assert torch.equal(alone, mixed)
+    assert len(_shifts(stack([particle], PARAMETERS, "cpu"), 20.0)) == 1
 
 
 def test_too_many_species_are_refused():

@@ -89,6 +89,17 @@ def test_a_hexagonal_tensor_that_is_a_sphere_is_no_reason_to_warn(tmp_path):
         assert as_structure(path).uiso == pytest.approx(0.01)
 
 
+def test_what_had_to_be_assumed_of_a_cif_file_is_said(tmp_path):
+    operations = CIF[CIF.index("_symmetry_space") : CIF.index("loop_\n_atom_site_label")]
+    path = tmp_path / "copper.cif"
+    path.write_text(CIF.replace(operations, "") + "Cu1 Cu 0 0 0 1\n")
+    with pytest.warns(UserWarning, match=r"copper\.cif: no symmetry operations; the atoms listed"):
+        as_structure(path, UISO)
+    path.write_text(CIF + "Cu1 Cu 0 0 0 100\n")
+    with pytest.warns(UserWarning, match=r"copper\.cif: occupancy 100 of Cu1 taken for 1"):
+        assert as_structure(path, UISO).occupancy == 1
+
+
 def test_cif_file_without_displacements(tmp_path):
     path = _cif(tmp_path / "alloy.cif")
     _assert_same(as_structure(path, UISO))

@@ -149,9 +149,10 @@ def test_atoms_in_many_cells_are_a_sum_over_their_images(seed, periodic, one_ele
     )
 
 
-def test_many_different_uiso_are_interpolated():
+@pytest.mark.parametrize("bounds", [(0.002, 0.03), (0.003, 0.3)])
+def test_many_different_uiso_are_interpolated(bounds):
     rng = np.random.default_rng(0)
-    frac, uiso = rng.random((40, 3)), rng.uniform(0.002, 0.03, 40)
+    frac, uiso = rng.random((40, 3)), np.exp(rng.uniform(*np.log(bounds), 40))
     structure = AtomicStructure(11 * np.eye(3), frac, ["Ni"] * 40, uiso)
     parameters = PDFParameters(1.5, 15.0, 0.01, 0.6, 23.6)
     _, g = calculate_pdf(structure, parameters, "pairs")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pdfcalc import PDFParameters
 from pdfcalc.kernels.counts import group_keys
 from pdfcalc.parameters import Grid
-from pdfcalc.peaks import Mesh, peak_width
+from pdfcalc.peaks import peak_width, sum_peaks
 
 
 def _one_by_one(distances, weights, u_sum, grid, parameters):
@@ -43,23 +43,9 @@ def test_sums_are_those_of_the_formula(seed, u_sum, step, further):
     distances, weights = rng.uniform(1.9, 13.0, 30), rng.uniform(-1, 2, (30, 2))
     grid = Grid(step, math.ceil(12 / step))
     sums = np.array([u_sum, 1.7 * u_sum])
-    mesh = Mesh(distances, weights, sums, step, parameters)
-    for column, summed in enumerate(mesh.peaks(slice(None), grid)):
+    for column, summed in enumerate(sum_peaks(distances, weights, sums, grid, parameters)):
         expected = _one_by_one(distances, weights[:, column], sums[column], grid, parameters)
         np.testing.assert_allclose(summed, expected, atol=2e-5 * np.abs(expected).max())
-
-
-def test_one_mesh_serves_several_grids():
-    parameters = PDFParameters(rmax=12.0, qmax=20.0)
-    rng = np.random.default_rng(0)
-    distances, weights = rng.uniform(2, 12, 20), rng.uniform(0, 1, (20, 2))
-    sums = np.array([0.003, 0.06])
-    mesh = Mesh(distances, weights, sums, 0.02, parameters)
-    for column, grid in enumerate((Grid(0.02, 600), Grid(0.16, 75))):
-        summed = mesh.peaks(slice(column, column + 1), grid)[0]
-        expected = _one_by_one(distances, weights[:, column], sums[column], grid, parameters)
-        # A mesh made for qmax leaves what lies beyond it less exact.
-        np.testing.assert_allclose(summed, expected, atol=2e-4 * np.abs(expected).max())
 
 
 def test_correlated_motion_that_leaves_no_width_is_refused():

@@ -125,6 +125,8 @@ def test_fixed_values_stay():
     assert found.parameters == INSTRUMENT
     nothing = refine_host(crystal("tetragonal"), r, g, INSTRUMENT, (*fixed, "a", "uiso_Ni"))
     assert nothing.uncertainties == {}
+    one_name = refine_host(crystal("tetragonal"), r, g, INSTRUMENT, "cell")
+    assert one_name.values["a"] == 3.25
     np.testing.assert_array_equal(nothing.structure.uiso, crystal("tetragonal").uiso)
 
 

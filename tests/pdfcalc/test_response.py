@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pdfcalc import PDFParameters
-from pdfcalc.peaks import Mesh, longest_distance, peak_width
+from pdfcalc.peaks import longest_distance, peak_width, sum_peaks
 from pdfcalc.response import baseline_response, instrument_response, sampling_strides
 from pdfcalc.transform import pdf_from_peaks
 
@@ -26,11 +26,11 @@ def test_coarse_samples_hold_all_that_matters(u_sum, qmax):
     distances = rng.uniform(max(2.0, 6 * width), cutoff, 400)
     weights = rng.uniform(0, 1, (400, 1)) * distances[:, None]
     sums, fine = np.array([u_sum]), parameters.extended_grid
-    mesh = Mesh(distances, weights, sums, fine.step, parameters)
-    everywhere = pdf_from_peaks(mesh.peaks(slice(None), fine), np.zeros(1), parameters)
-    expected = everywhere[0, list(points)]
-    coarse = Mesh(distances, weights, sums, response.grid.step, parameters)
-    found = response.pdf(coarse.peaks(slice(None), response.grid))[0]
+    peaks, coarse = (
+        sum_peaks(distances, weights, sums, grid, parameters) for grid in (fine, response.grid)
+    )
+    expected = pdf_from_peaks(peaks, np.zeros(1), parameters)[0, list(points)]
+    found = response.pdf(coarse)[0]
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
