@@ -15,9 +15,11 @@ class ReferenceCNN(nn.Module):
     """The reference study's CNN, layer for layer, on input seen as a (2, 1, R) image.
 
     With an image of height 1 the (7, 1) kernel sees single points and only the middle row of a
-    3x3 kernel ever meets data; both are kept, since the aim is the published network. Its batch
-    statistics are those of the global batch, or with `accumulation` of a part of it, so the
-    published batch of 32 is 32 on any number of processes. The study's `dropout` is 0.5.
+    3x3 kernel ever meets data; both are kept, since the aim is the published network (L. Lan, PhD
+    thesis, Columbia University, chapter 6; https://github.com/lanikaling/PointDefectLearn). Before
+    the last layers its dropout, of 0.5 in the study, is of whole channels. Its batch statistics are
+    those of the global batch, or with `accumulation` of a part of it, so the published batch of 32
+    is 32 on any number of processes.
     """
 
     regressions = 0
@@ -25,21 +27,21 @@ class ReferenceCNN(nn.Module):
     def __init__(self, r: Sequence[float], classes: int, dropout: float = 0.5):
         super().__init__()
         self.body = nn.Sequential(
-            _MiddleRow(2, 64, (7, 1), stride=(2, 1), padding=(3, 0)),
+            _MiddleRow(2, 64, (7, 1), stride=(2, 1), padding=(3, 0), bias=False),
             SyncedBatchNorm(64),
             nn.ReLU(),
-            _Dropout(dropout),
+            nn.Dropout2d(dropout),
             _Block(64, 128, dropout),
             _Block(128, 256, dropout),
-            nn.Conv2d(256, 128, 1),
+            nn.Conv2d(256, 128, 1, bias=False),
             SyncedBatchNorm(128),
             nn.ReLU(),
-            _Dropout(dropout),
+            nn.Dropout2d(dropout),
             nn.AvgPool2d((1, 2)),
         )
         width = -(-len(r) // 4) // 2  # two strides of 2 that round up, one pool that rounds down
         self.hidden = nn.Sequential(
-            nn.Flatten(), nn.Linear(128 * width, 512), nn.ReLU(), _Dropout(dropout)
+            nn.Flatten(), nn.Linear(128 * width, 512), nn.ReLU(), nn.Dropout(dropout)
         )
         self.last = nn.Linear(512, classes)
 
@@ -65,35 +67,19 @@ class _MiddleRow(nn.Conv2d):
         return F.conv2d(x, row, self.bias, (1, self.stride[1]), (0, int(self.padding[1])))
 
 
-class _Dropout(nn.Dropout):
-    """Dropout with p to 16 bits, of which CPUs draw four elements' at once.
-
-    torch draws for one element after the other there, a quarter of a training step on two cores.
-    """
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x with a share p of its elements 0 and the others larger by 1 / (1 - p)."""
-        if not self.training or x.device.type != "cpu":
-            return super().forward(x)
-        words = torch.randint(-(2**63), 2**63 - 1, (-(-x.numel() // 4),))
-        drawn = words.view(torch.int16)[: x.numel()].view(x.shape)
-        kept = drawn >= int(self.p * 2**16) - 2**15
-        return x * kept.to(x.dtype).div_(1 - self.p)
-
-
 class _Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, dropout: float):
         super().__init__()
         self.main = nn.Sequential(
-            _MiddleRow(inputs, outputs, 3, stride=2, padding=1),
+            _MiddleRow(inputs, outputs, 3, stride=2, padding=1, bias=False),
             SyncedBatchNorm(outputs),
             nn.ReLU(),
-            _Dropout(dropout),
-            _MiddleRow(outputs, outputs, 3, padding=1),
+            nn.Dropout2d(dropout),
+            _MiddleRow(outputs, outputs, 3, padding=1, bias=False),
             SyncedBatchNorm(outputs),
         )
         self.shortcut = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 1, stride=2), SyncedBatchNorm(outputs)
+            nn.Conv2d(inputs, outputs, 1, stride=2, bias=False), SyncedBatchNorm(outputs)
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
