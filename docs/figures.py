@@ -18,10 +18,12 @@ FOLDER = Path(__file__).parent
 def main(run: Path, store: Path) -> None:
     with report_style(), matplotlib.rc_context({"savefig.facecolor": "white"}):
         predictions = predict_part(run, store, "test")
+        store_of_run, rows = predictions.store, predictions.rows
+        is_published = store_of_run.origin[store_of_run.rows[rows, 0]] == "published"
         confusion = np.array(predictions.score()["confusion"])
         figures = {
             "confusion": confusion_figure(confusion, predictions.config.classes),
-            "examples": examples_figure(predictions.store, predictions.rows, seed=0),
+            "examples": examples_figure(store_of_run, rows[is_published], seed=0),
         }
         for name, figure in figures.items():
             figure.savefig(FOLDER / f"{name}.png", dpi=100, bbox_inches="tight")

@@ -38,4 +38,4 @@ def test_agrees_with_diffpy_srreal(number, engine):
     structure, parameters, index, expected = _case(number)
     r, g = calculate_pdf(structure, parameters, engine)
     assert len(r) == len(g) == round(parameters.rmax / parameters.rstep)
-    assert np.abs(g[index] - expected).max() <= 1e-4 * np.abs(expected).max()
+    assert np.abs(g[index] - expected).max() <= 2e-5 * np.abs(expected).max()
