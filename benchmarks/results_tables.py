@@ -57,8 +57,8 @@ def results_page(
         "# Results",
         "Written by `python -m benchmarks.results`, from a store of "
         f"{len(store.id):,} hosts and {len(store.rows):,} PDFs with defects. "
-        f"Scores of the test part, mean ± standard deviation over as many of the seeds "
-        f"{', '.join(map(str, seeds))} as are done, which stand for split, weights and draws alike. "
+        "Scores of the test part, mean ± standard deviation over as many of the seeds "
+        f"{', '.join(map(str, seeds))} as are done; a seed stands for split, weights and draws. "
         "[protocol.md](protocol.md) says what the splits are; results.json has all scores.",
         "## Networks",
         _table(

@@ -59,7 +59,10 @@ def generate(
         int | None, typer.Option(min=1, help="Take this many hosts, evenly spaced.")
     ] = None,
     part: Annotated[
-        str | None, typer.Option(metavar="K/N", help="Do the K-th of N shares, K from 0.")
+        str | None,
+        typer.Option(
+            metavar="K/N", help="Do the K-th of N shares, K from 0, beside others of N only."
+        ),
     ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Also do what is damaged or quarantined.")
@@ -122,7 +125,7 @@ def generate(
     )
     for host in summary.quarantined:
         typer.echo(f"quarantined {host.id}: {host.reason}", err=True)
-    if summary.quarantined and not summary.n_sound:
+    if share is None and summary.quarantined and not summary.n_sound:
         reason = summary.quarantined[0].reason
         raise ValueError(f"{store}: no host could be computed; the first one: {reason}")
 

@@ -40,7 +40,7 @@ class PDFSettings(BaseModel):
     points: int = Field(300, ge=2, description="stored points in [rmin, rmax)")
     rstep: float = Field(0.01, description="A; the stored points are multiples of it")
     qmin: float = 0.6
-    qmax: float = 23.6
+    qmax: float = Field(23.6, gt=0)
     qdamp: float = 0.0291601718936
     qbroad: float = 0.0103215402787
     scattering: Literal["xray", "neutron"] = "xray"
@@ -74,24 +74,6 @@ class RunDescription(BaseModel):
     defects: DefectSettings = DefectSettings()
     pdf: PDFSettings = PDFSettings()
 
-    @model_validator(mode="after")
-    def _impurities_scatter(self) -> RunDescription:
-        """Leave metals without a neutron scattering length out where all metals are asked for."""
-        if self.pdf.scattering == "neutron":
-            every, parameters = self.defects.impurities, self.pdf.parameters
-            known = tuple(element for element in every if is_tabulated(element, parameters))
-            if known == every:
-                return self
-            if every != metals():
-                lost = ", ".join(element for element in every if element not in known)
-                raise ValueError(
-                    f"defects.impurities: no neutron scattering length is tabulated for {lost}: "
-                    "leave it out"
-                )
-            defects = self.defects.model_copy(update={"impurities": known})
-            object.__setattr__(self, "defects", defects)  # frozen for all but its making
-        return self
-
 
 def read_description(path: Path | None, limit: int | None = None) -> RunDescription:
     """The run description of a TOML file (None: all defaults), with `limit` put over its own.
@@ -107,14 +89,32 @@ def read_description(path: Path | None, limit: int | None = None) -> RunDescript
             raise ValueError(f"{path} is not a TOML file: {error}") from None
     try:
         description = RunDescription.model_validate(values)
+        defects = description.defects
+        if description.pdf.scattering == "neutron":
+            defects = _scattering_neutrons(defects, description.pdf.parameters)
     except ValidationError as error:
         raise ValueError(f"{path}: {first_mistake(error)}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     library = description.library
     if path is not None and library.source != "embedded":
         library = library.model_copy(update={"source": str(path.parent / library.source)})
     if limit is not None:
         library = library.model_copy(update={"limit": limit})
-    return description.model_copy(update={"library": library})
+    return description.model_copy(update={"library": library, "defects": defects})
+
+
+def _scattering_neutrons(defects: DefectSettings, parameters: PDFParameters) -> DefectSettings:
+    """Without metals of no scattering length where all are taken; ValueError if one is listed."""
+    every = defects.impurities
+    known = tuple(element for element in every if is_tabulated(element, parameters))
+    if known != every != metals():
+        lost = ", ".join(element for element in every if element not in known)
+        raise ValueError(
+            f"defects.impurities: no neutron scattering length is tabulated for {lost}: "
+            "leave it out"
+        )
+    return defects.model_copy(update={"impurities": known})
 
 
 def first_mistake(error: ValidationError) -> str:

@@ -146,9 +146,8 @@ def _measure(description: RunDescription, largest: Host, hosts: Sequence[Host]) 
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "hpc.sample"],
-            input=order.model_dump_json(),
+            input=order.model_dump_json().encode(),
             capture_output=True,
-            text=True,
             timeout=_PATIENCE,
             env=os.environ | ONE_THREAD,
         )
@@ -157,7 +156,8 @@ def _measure(description: RunDescription, largest: Host, hosts: Sequence[Host]) 
             f"a host like {largest.id} takes more than {_PATIENCE:.0f} s: take a smaller supercell"
         ) from None
     if done.returncode:
-        reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        said = done.stderr.decode(errors="replace").strip()
+        reason = (said or f"exit code {done.returncode}").splitlines()[-1]
         raise ValueError(f"the sample could not be computed: {reason}")
     return Measured.model_validate_json(done.stdout.splitlines()[-1])
 

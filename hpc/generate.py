@@ -33,7 +33,7 @@ _FAILED_IN_A_ROW = 5
 
 @dataclass(frozen=True)
 class Summary:
-    """What a call of `generate` did; `n_sound` hosts of its share are in the store."""
+    """What a call of `generate` did; of its share, `n_sound` hosts are in the store."""
 
     n_structures: int
     n_variants: int

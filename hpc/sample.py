@@ -184,6 +184,6 @@ def _bytes_in(folder: Path) -> int:
 
 if __name__ == "__main__":
     try:
-        print(measure(Order.model_validate_json(sys.stdin.read())).model_dump_json())
+        print(measure(Order.model_validate_json(sys.stdin.buffer.read())).model_dump_json())
     except ValueError as error:
         sys.exit(str(error))

@@ -37,7 +37,8 @@ def calculate_pdf(
         r (n_r,) in A, G (n_r,) in 1/A^2.
 
     Raises:
-        ValueError: unknown engine or element, or an average scattering power of zero.
+        ValueError: unknown engine or element, an average scattering power of zero, or more than
+            1000 kinds of atoms, by label, Uiso and occupancy.
         ImportError: engine="diffpy" without diffpy.srreal.
     """
     from pdfcalc.inputs import as_structure

@@ -109,7 +109,7 @@ def read_structure(
     """Read any crystal as a CIF file gives it, compounds and partial occupancies included.
 
     Anisotropic displacements become their mean, atoms without symmetry operations the whole cell,
-    and occupancies above 1 become 1, each with a warning.
+    and occupancies above 1 become 1, with a warning each (of occupancies beyond OCCUPANCY_ERROR).
 
     Args:
         missing_uiso: gives the Uiso (A^2) of an atom that has none in the file.
@@ -148,17 +148,19 @@ def _doubts(description: Description) -> Iterator[str]:
     """What was assumed and makes another crystal of the file if it is wrong."""
     if AS_LISTED in description.notes:
         yield AS_LISTED
-    for atom in description.atoms:
-        if atom.occupancy > 1 + OCCUPANCY_ERROR:
-            yield f"occupancy {atom.occupancy:g} of {atom.label} taken for 1"
+    if labels := [a.label for a in description.atoms if a.occupancy > 1 + OCCUPANCY_ERROR]:
+        yield f"occupancies above 1 taken for 1: {_first_of(labels)}"
+
+
+def _first_of(labels: list[str]) -> str:
+    return ", ".join(labels[:5]) + ", ..." * (len(labels) > 5)
 
 
 def warn_of_anisotropy(source: str, atoms: list[str]) -> None:
     """Say of which atoms only the mean displacement is used, if of any."""
     if atoms:
-        shown = ", ".join(atoms[:5]) + ", ..." * (len(atoms) > 5)
         warnings.warn(
-            f"{source}: anisotropic displacements of {shown} are reduced to their mean",
+            f"{source}: anisotropic displacements of {_first_of(atoms)} are reduced to their mean",
             stacklevel=3,
         )
 

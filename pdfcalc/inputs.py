@@ -28,7 +28,7 @@ def as_structure(source: object, uiso: Uiso = None) -> AtomicStructure:
     """The atoms of another package's structure, or of a CIF file.
 
     Sites that several elements share become one atom of each, with its occupancy. Anisotropic
-    displacements become their mean, with a warning.
+    displacements become their mean, with a warning, as has what else a CIF file makes assume.
 
     Args:
         source: an AtomicStructure, which comes back as it is; the path of a CIF file; a Structure

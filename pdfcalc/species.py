@@ -55,17 +55,12 @@ def species_of(structure: AtomicStructure, parameters: PDFParameters) -> list[Sp
     """The species of a structure.
 
     Raises:
-        ValueError: a label has no scattering power, or there are too many species.
+        ValueError: a label has no scattering power.
     """
     labels, label = np.unique(structure.elements, return_inverse=True)
     bare = np.array([scattering_power(element, parameters) for element in labels.tolist()])
     keys = np.stack([label, bare[label] * structure.occupancy, structure.uiso], axis=1)
     kinds, member = np.unique(keys, axis=0, return_inverse=True)
-    if len(kinds) > _MOST_SPECIES:
-        raise ValueError(
-            f"{len(kinds)} kinds of atoms, by label, Uiso and occupancy: at most {_MOST_SPECIES} "
-            "are possible, so round Uiso"
-        )
     return [
         Species(str(labels[int(which)]), power, uiso, np.flatnonzero(member.ravel() == index))
         for index, (which, power, uiso) in enumerate(kinds.tolist())
@@ -78,8 +73,13 @@ def species_pairs(
     """All pairs of species that scatter, or those of two elements, each pair once.
 
     Raises:
-        ValueError: no species is of one of the elements.
+        ValueError: no species is of one of the elements, or there are too many species.
     """
+    if len(species) > _MOST_SPECIES:
+        raise ValueError(
+            f"{len(species)} kinds of atoms, by label, Uiso and occupancy: at most {_MOST_SPECIES} "
+            "are possible, so round Uiso and occupancies"
+        )
     present = sorted({kind.element for kind in species})
     for element in elements or ():
         if element not in present:

@@ -249,8 +249,9 @@ class Predictor:
         inside = (self._r >= found.r[0] - 1e-9) & (self._r <= found.r[-1] + 1e-9)
         if inside.sum() < _FEWEST_POINTS:
             raise ValueError(
-                f"{found.r[0]:.4g} to {found.r[-1]:.4g} A was fitted, but the run knows G(r) from "
-                f"{self._r[0]:.4g} to {self._r[-1]:.4g} A: give --rmin and --rmax within that"
+                f"the fit from {found.r[0]:.4g} to {found.r[-1]:.4g} A has {inside.sum()} of the "
+                f"run's points, which go from {self._r[0]:.4g} to {self._r[-1]:.4g} A: give --rmin "
+                f"and --rmax that hold {_FEWEST_POINTS} of them or more"
             )
         measured = CubicSpline(r, g)(np.clip(self._r, r[0], r[-1])) / found.values["scale"]
         return calculated * inside, measured * inside

@@ -195,7 +195,7 @@ def test_more_kinds_of_atoms_than_can_be_paired_are_refused():
     rng = np.random.default_rng(0)
     uiso = rng.uniform(0.004, 0.009, 1001)
     loose = AtomicStructure(30 * np.eye(3), rng.random((1001, 3)), ["Cu"] * 1001, uiso)
-    with pytest.raises(ValueError, match=r"1001 kinds of atoms, .* round Uiso"):
+    with pytest.raises(ValueError, match=r"1001 kinds of atoms, .* so round Uiso"):
         calculate_pdf(loose, PARAMETERS)
 
 

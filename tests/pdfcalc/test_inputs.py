@@ -96,7 +96,7 @@ def test_what_had_to_be_assumed_of_a_cif_file_is_said(tmp_path):
     with pytest.warns(UserWarning, match=r"copper\.cif: no symmetry operations; the atoms listed"):
         as_structure(path, UISO)
     path.write_text(CIF + "Cu1 Cu 0 0 0 100\n")
-    with pytest.warns(UserWarning, match=r"copper\.cif: occupancy 100 of Cu1 taken for 1"):
+    with pytest.warns(UserWarning, match=r"copper\.cif: occupancies above 1 taken for 1: Cu1"):
         assert as_structure(path, UISO).occupancy == 1
 
 

@@ -95,9 +95,9 @@ def test_log_odds_are_those_of_the_softmax():
     torch.testing.assert_close(log_odds(logits, target), torch.log(p / (1 - p)))
 
 
-@pytest.mark.parametrize(("name", "count"), [("reference", 2), ("residual", 8), ("reciprocal", 8)])
-def test_attributions_sum_to_the_difference_of_the_output(name, count):
-    model, (pairs, target) = network_of(name), samples(count)
+@pytest.mark.parametrize("name", ["reference", "residual", "reciprocal"])
+def test_attributions_sum_to_the_difference_of_the_output(name):
+    model, (pairs, target) = network_of(name), samples(8)
     network = network_along_r(model, 4)
     gain = log_odds_gain(network, pairs, target)
     found = integrated_gradients(network, pairs, target)

@@ -96,7 +96,9 @@ def test_a_fit_knows_what_is_kept_and_no_more(run, folder):
 def test_a_range_that_the_run_does_not_know_is_told(run, folder):
     result = predict(run, folder, "copper.gr", "--rmin", "15", "--rmax", "30")
     assert result.exit_code == 2
-    assert "15 to 29.99 A was fitted, but the run knows G(r) from 1.5 to 11.9" in result.stderr
+    assert (
+        "the fit from 15 to 29.99 A has 0 of the run's points, which go from 1.5" in result.stderr
+    )
     found = json.loads(predict(run, folder, "copper.gr", "--rmin", "3", "--json").stdout)
     assert "r begins at 3 A here and at 1.5 A in training" in found["notes"]
     found = json.loads(predict(run, folder, "copper.gr", "--rmax", "8", "--json").stdout)
