@@ -75,7 +75,12 @@ def withdraw_record(ledger: Path, task: int) -> None:
         _place(ledger, task).unlink()
     except FileNotFoundError:
         return
-    descriptor = os.open(ledger, os.O_RDONLY)
+    sync(ledger)
+
+
+def sync(path: Path) -> None:
+    """Have the system write a file, or the entries of a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

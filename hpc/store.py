@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -24,7 +23,7 @@ from defectgen.host import Host
 from defectgen.library import open_library, write_library
 from hpc.description import RunDescription, differences, first_mistake
 from hpc.layout import HostColumns, create_group, observable_of, variant_arrays
-from hpc.ledger import DoneRecord
+from hpc.ledger import DoneRecord, sync
 from hpc.observables import Observable
 from hpc.plan import Shard, Task, plan_shards, task_of
 
@@ -147,11 +146,7 @@ class Store:
 def _sync(folder: Path) -> None:
     """Have the system write a folder, its entry and all that is in it to the disk."""
     for path in [folder.parent, folder, *folder.rglob("*")] if folder.exists() else []:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path)
 
 
 def shard_digest(rows: Mapping[str, np.ndarray]) -> str:
