@@ -96,7 +96,7 @@ def measured_parameters(
     names = ("qmin", "qmax", "qdamp", "qbroad", "scattering")
     stated = {name: getattr(header, name) for name in names}
     known = {name: value for name, value in stated.items() if value is not None} | given
-    if known.get("qmax") is None:
+    if not known.get("qmax"):  # 0 stands for none
         raise ValueError("the file does not state qmax, up to which G(r) was computed: give qmax")
     return PDFParameters(rmin=rmin, rmax=rmax, **known)
 

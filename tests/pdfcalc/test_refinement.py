@@ -204,4 +204,6 @@ def test_the_header_gives_the_start():
     silent = GrFile(file.r, file.g, None, GrHeader())
     with pytest.raises(ValueError, match=r"does not state qmax.*: give qmax"):
         measured_parameters(silent, copper)
+    with pytest.raises(ValueError, match=r"does not state qmax.*: give qmax"):
+        measured_parameters(silent, copper, qmax=0.0)
     assert measured_parameters(silent, copper, qmax=25.0).qmax == 25.0
