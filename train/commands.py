@@ -113,6 +113,8 @@ def evaluate(
     from train.evaluation import predict_part
 
     predictions = predict_part(run, store, split.value)
+    for caveat in predictions.caveats:
+        typer.echo(f"defectpdf: warning: {caveat}", err=True)
     scores = predictions.score()
     if fit:
         from train.defect_fit import score_fits
@@ -267,6 +269,7 @@ def predict(
     given = {name: value for name, value in stated.items() if value is not None}
     if out:
         _refuse_one_name(measured)
+        out.mkdir(parents=True, exist_ok=True)
     failed = False
     for found in predict_files(run, structure, measured, given, fix or []):
         if isinstance(found, ValueError):

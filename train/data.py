@@ -58,6 +58,21 @@ class PDFStore:
         digest.update(np.ascontiguousarray(self.label, dtype=np.int8).tobytes())
         return digest.hexdigest()
 
+    def read(
+        self, structures: np.ndarray | None = None, variants: slice = slice(None)
+    ) -> np.ndarray:
+        """(n, v, R) G(r) of ascending structures, of all if none are given, 1/A^2.
+
+        Raises:
+            ValueError: the store is damaged there.
+        """
+        try:
+            if structures is None:
+                return np.asarray(self.g[:, variants])
+            return np.asarray(self.g.oindex[structures, variants])
+        except (ValueError, RuntimeError) as error:  # of checksums and of what unpacks
+            raise ValueError(_damaged(self.path, error)) from error
+
     @property
     def block_size(self) -> int:
         """Structures that are written, and best read, together: those of a shard."""
@@ -100,6 +115,8 @@ def read_store(path: Path | str, with_pristine: bool = False) -> PDFStore:
         raise ValueError(
             f"{path} is not a store of `defectpdf generate`: {type(error).__name__} {error}"
         ) from error
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(_damaged(path, error)) from error
     classes = tuple(meaning[value] for value in sorted(meaning) if value > 0)
     store = PDFStore(
         path=path,
@@ -123,6 +140,10 @@ def _check(store: PDFStore) -> None:
         raise ValueError(f"{store.path} has no PDF of a defective crystal")
     if len(set(store.id)) != len(store.id):
         raise ValueError(f"{store.path} repeats structure ids; a split needs unique ones")
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return f"{path} is damaged ({error}); `defectpdf verify` says where"
 
 
 def require_finite(store: PDFStore, structures: np.ndarray, g: np.ndarray) -> None:

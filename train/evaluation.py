@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,15 @@ from train.data import PDFStore, read_store
 from train.distributed import World
 from train.kinds import hold_sets, score_kinds
 from train.models import Model, Outputs
-from train.rundir import RunConfig, load_model, read_config, read_leakage, read_rows
+from train.rundir import (
+    METRICS,
+    RunConfig,
+    load_model,
+    read_config,
+    read_history,
+    read_leakage,
+    read_rows,
+)
 from train.sources import FRACTION_UNIT, Source, StoreSource
 
 BLOCK, CHUNK = 8192, 512  # rows in memory, and of one forward pass
@@ -152,6 +160,8 @@ class Predictions:
     target: torch.Tensor  # (n,)
     leakage: dict[str, Any] | None
     """What the part shares with training; None for the training part."""
+    caveats: tuple[str, ...]
+    """Why the scores are not those of the finished run."""
 
     @property
     def logits(self) -> torch.Tensor:
@@ -181,7 +191,19 @@ def predict_part(run: Path, store_path: Path | str, part: str) -> Predictions:
     calibrated = found._replace(outputs=read_calibration(run).apply(found.outputs))
     target = torch.from_numpy(store.target[rows])
     leakage = read_leakage(run).get(part)
-    return Predictions(store, config, rows, calibrated, target, leakage)
+    caveats = tuple(_caveats(run, config, store))
+    return Predictions(store, config, rows, calibrated, target, leakage, caveats)
+
+
+def _caveats(run: Path, config: RunConfig, store: PDFStore) -> Iterator[str]:
+    if not (run / METRICS).exists():
+        done, epochs = len(read_history(run)), config.recipe.epochs
+        yield f"{run} is not finished, {done} of {epochs} epochs: its probabilities are raw"
+    if config.input_hash != store.attributes.get("input_hash"):
+        yield (
+            f"{store.path} has the hosts of {config.store}, on which {run} was trained, but other "
+            "settings"
+        )
 
 
 @torch.no_grad()

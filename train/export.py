@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import shutil
@@ -20,7 +19,7 @@ from train.calibration import Calibration, read_calibration
 from train.inputs import PairInput
 from train.models import Model, Outputs
 from train.report import CAVEATS, ROW_WARNING
-from train.rundir import METRICS, MODEL, RunConfig, load_model, read_config, write_json
+from train.rundir import METRICS, MODEL, RunConfig, load_model, read_config, read_json, write_json
 from train.splits import split_meaning
 
 CARD, PROGRAM = "model.json", "model.pt2"
@@ -68,7 +67,7 @@ def export_model(run: Path, folder: Path) -> dict[str, Any]:
             **_describe_model(model, config),
             "calibration": calibration.model_dump(),
             "training": _describe_training(config),
-            "scores": json.loads((run / METRICS).read_text(encoding="utf-8")),
+            "scores": read_json(run / METRICS),
             "caveats": [*([ROW_WARNING] if config.split == "row" else []), *CAVEATS],
             "versions": {"training": config.versions, "export": _versions()},
             "sha256": {name: _sha256(unfinished / name) for name in (MODEL, PROGRAM)},

@@ -38,8 +38,14 @@ def make_split(store: PDFStore, split: str, seed: int) -> Split:
     The row split is left as it is: it leaks by construction.
 
     Raises:
-        ValueError: two parts hold the same crystal, or as of `split_rows`.
+        ValueError: two parts hold the same crystal, all PDFs are of one class, or as of
+            `split_rows`.
     """
+    if len(np.unique(store.target)) < 2:
+        raise ValueError(
+            f"{store.path} has PDFs of {store.classes[store.target[0]]} only, from which there is "
+            "nothing to tell apart: generate more kinds, or train with --set pristine=true"
+        )
     rows = split_rows(store, split, seed)
     hosts = {part: np.unique(store.rows[rows[part], 0]) for part in PARTS}
     pristine = _pristine_traces(store)
@@ -74,7 +80,7 @@ def nearest(
 
 def _pristine_traces(store: PDFStore) -> np.ndarray:
     """(S, R) un-normalised G(r) of the hosts, 1/A^2."""
-    g = np.asarray(store.g[:, :1])
+    g = store.read(variants=slice(1))
     require_finite(store, np.arange(len(g)), g)
     return g[:, 0]
 

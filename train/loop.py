@@ -31,6 +31,7 @@ from train.rundir import (
     load_snapshot,
     prepare_run,
     read_config,
+    read_json,
     save_model,
     save_snapshot,
     write_json,
@@ -74,7 +75,7 @@ def fit(
         prepare_run(run, RunConfig.of(store, recipe, split, seed, window), parts)
     world.barrier()
     if (run / METRICS).exists():
-        metrics = json.loads((run / METRICS).read_text())
+        metrics = read_json(run / METRICS)
         _say(console, f"{run} is already finished after {metrics['epochs']} epochs")
         return metrics
 

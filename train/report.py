@@ -31,6 +31,7 @@ from train.rundir import (
     best_epoch,
     read_config,
     read_history,
+    read_json,
     read_leakage,
     write_text,
 )
@@ -57,7 +58,7 @@ svg { max-width: 100%; height: auto; }
 """
 ROW_WARNING = (
     "This run was split by row: nearly every test host is also in training, with other defects. "
-    "The accuracy below is not that of a crystal that the network has not seen."
+    "The accuracy is not that of a crystal that the network has not seen."
 )
 CAVEATS = (
     "All PDFs are computed and noise-free, on one set of instrument parameters; a measured PDF has "
@@ -124,7 +125,7 @@ def run_report(run: Path, store_path: Path | None = None) -> str:
         _figure(examples_figure(predictions.store, predictions.rows, 0), "Un-normalised G(r)."),
         "<h2>Split</h2>",
         _split_table(run, predictions.store),
-        *_leakage_sections(run),
+        *_leakage_sections(run, config.split),
         "<h2>Caveats</h2>",
         "<ul>" + "".join(f"<li>{escape(caveat)}</li>" for caveat in CAVEATS) + "</ul>",
         "<h2>Configuration</h2>",
@@ -273,7 +274,7 @@ def _count_table(store: PDFStore) -> str:
 
 
 def _split_table(run: Path, store: PDFStore) -> str:
-    split = json.loads((run / SPLIT).read_text(encoding="utf-8"))
+    split = read_json(run / SPLIT)
     hosts = {part: set(store.rows[split[part], 0].tolist()) for part in PARTS}
     rows = []
     for part in PARTS:
@@ -283,13 +284,17 @@ def _split_table(run: Path, store: PDFStore) -> str:
     return _table(("part", "PDFs", "hosts", "elements", "hosts also in training"), rows)
 
 
-def _leakage_sections(run: Path) -> Iterable[str]:
+def _leakage_sections(run: Path, split: str) -> Iterable[str]:
     leakage = read_leakage(run)
     quantiles = {part: leakage[part]["nearest_training_host"] for part in ("val", "test")}
+    left_out = ""
+    if split != "row":
+        left_out = (
+            f" Below {LOOKALIKE:.0%} a training host is left out: here {len(leakage['left_out'])}."
+        )
     yield (
         "<p>Distance of a part's hosts to the nearest training host, as a fraction of the pristine "
-        f"G(r) (L2): quantiles. Below {LOOKALIKE:.0%} a training host is left out: here "
-        f"{len(leakage['left_out'])}.</p>"
+        f"G(r) (L2): quantiles.{left_out}</p>"
     )
     yield _table(
         ("part", *quantiles["test"]),

@@ -94,14 +94,15 @@ class RunConfig(BaseModel):
 
 def prepare_run(run: Path, config: RunConfig, split: Split) -> None:
     """Begin a run directory, or see that the one that exists is of the same choices."""
-    if (run / CONFIG).exists():
+    is_run = (run / CONFIG).exists()
+    if is_run:
         old, new = read_config(run).choices, config.choices
         differing = [
             f"{key} was {old[key]}, now {new[key]}"
             for key in new
             if key in old and old[key] != new[key]
         ]
-        if differing:
+        if differing and _has_begun(run):
             raise ValueError(
                 f"{run} holds another run ({'; '.join(differing)}); choose another --out"
             )
@@ -109,11 +110,15 @@ def prepare_run(run: Path, config: RunConfig, split: Split) -> None:
         run.mkdir(parents=True, exist_ok=True)
         if stray := sorted(path.name for path in run.iterdir()):
             raise ValueError(f"{run} is not a run and not empty ({stray[0]}); choose another --out")
+    if not _has_begun(run):  # one that was refused after this leaves no choices behind
         write_json(run / CONFIG, config.model_dump(mode="json"))
-    if not (run / SPLIT).exists():
         content = {"kind": config.split, "seed": config.seed, "leakage": split.leakage}
         rows = {name: split.rows[name].tolist() for name in PARTS}
         write_text(run / SPLIT, json.dumps(content | rows))
+
+
+def _has_begun(run: Path) -> bool:
+    return any((run / name).exists() for name in (SNAPSHOT, HISTORY, MODEL))
 
 
 def read_config(run: Path) -> RunConfig:
@@ -124,7 +129,8 @@ def read_config(run: Path) -> RunConfig:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"])
-        raise ValueError(f"{run / CONFIG}: {place}: {first['msg']}") from error
+        where = f"{run / CONFIG}: {place}" if place else f"{run / CONFIG}"
+        raise ValueError(f"{where}: {first['msg']}") from error
 
 
 def read_rows(run: Path, part: str, store: PDFStore) -> np.ndarray:
@@ -141,12 +147,12 @@ def read_rows(run: Path, part: str, store: PDFStore) -> np.ndarray:
         raise ValueError(
             f"{store.path} has other points of r than {config.store}; {run} needs those"
         )
-    return np.array(json.loads((run / SPLIT).read_text())[part], dtype=np.int64)
+    return np.array(read_json(run / SPLIT)[part], dtype=np.int64)
 
 
 def read_leakage(run: Path) -> dict[str, Any]:
     """What the parts of the run's split share, as `train.leakage.Split` has it."""
-    content = json.loads((run / SPLIT).read_text())
+    content = read_json(run / SPLIT)
     if "leakage" not in content:
         raise ValueError(f"{run} was trained before splits were checked for leaks; train it again")
     return content["leakage"]
@@ -154,7 +160,9 @@ def read_leakage(run: Path) -> dict[str, Any]:
 
 def read_history(run: Path) -> list[dict[str, float]]:
     path = run / HISTORY
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    if not path.exists():
+        return []
+    return [_parsed(line, path) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def best_epoch(history: list[dict[str, float]]) -> dict[str, float]:
@@ -210,6 +218,18 @@ def load_snapshot(run: Path, token: str, device: torch.device) -> dict[str, Any]
     return state
 
 
+def read_json(path: Path) -> Any:
+    """ValueError that names the file if it is damaged."""
+    return _parsed(path.read_text(encoding="utf-8"), path)
+
+
+def _parsed(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error})") from error
+
+
 def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1) + "\n")
 
@@ -219,6 +239,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Have the whole file there or none of it.
+
+    Raises:
+        ValueError: something that is no file is there, or there is no such folder.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is not a file: give the name of one")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent}; make it first")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(temporary)

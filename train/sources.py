@@ -82,7 +82,7 @@ class StoreSource:
     def _read(self, structures: np.ndarray) -> torch.Tensor:
         """(n, V, R) traces of ascending structures."""
         everything = len(structures) == len(self.store.id)
-        g = np.asarray(self.store.g[:] if everything else self.store.g.oindex[structures])
+        g = self.store.read(None if everything else structures)
         require_finite(self.store, structures, g)
         return torch.from_numpy(g)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,26 @@ def test_another_store_is_refused(run, tmp_path, make_store):
     other = make_store(tmp_path / "other.zarr", hosts_per_group=2)
     with pytest.raises(ValueError, match=r"other.zarr is not the store that .* was trained on"):
         predict_part(run, other, "test")
+
+
+def test_scores_of_a_run_or_store_of_another_state_are_told(run, store_path, tmp_path):
+    unfinished = shutil.copytree(run, tmp_path / "run")
+    (unfinished / "metrics.json").unlink()
+    other = shutil.copytree(store_path, tmp_path / "other.zarr")
+    zarr.open_group(other).attrs["input_hash"] = "of other settings"
+    result = CliRunner().invoke(application(), ["evaluate", str(unfinished), str(other)])
+    assert result.exit_code == 0, result.output
+    first, second = result.stderr.splitlines()
+    assert first.endswith("is not finished, 2 of 2 epochs: its probabilities are raw")
+    assert second.endswith("but other settings")
+    assert not CliRunner().invoke(application(), ["evaluate", str(run), str(store_path)]).stderr
+
+
+def test_a_damaged_split_is_named(run, store_path, tmp_path):
+    damaged = shutil.copytree(run, tmp_path / "run")
+    (damaged / "split.json").write_text('{"kind": "ho')
+    with pytest.raises(ValueError, match=r"split\.json is damaged \(Unterminated"):
+        predict_part(damaged, store_path, "test")
 
 
 def test_other_points_of_r_are_refused(run, tmp_path, make_store):

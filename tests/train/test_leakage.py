@@ -77,6 +77,13 @@ def test_a_library_of_lookalikes_is_refused(store_path):
         make_split(replace(store, g=g), "host", 0)
 
 
+def test_one_class_alone_is_refused(store_path):
+    store = read_store(store_path)
+    vacancies = replace(store, label=np.where(store.label > 1, -1, store.label))
+    with pytest.raises(ValueError, match=r"has PDFs of vacancy only.* --set pristine=true"):
+        make_split(vacancies, "host", 0)
+
+
 def test_the_row_split_leaks_and_says_how_much(store_path):
     store = read_store(store_path)
     split = make_split(store, "row", 0)

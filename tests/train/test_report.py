@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from html.parser import HTMLParser
 
@@ -43,6 +44,7 @@ def test_run_report_is_complete_and_self_contained(store_path, tmp_path):
     assert "i" not in page.tags
     assert "&lt;i&gt;run" in text
     assert "test hosts are also in training" in text
+    assert "a training host is left out" not in text
     assert "currentColor" in text
 
     moved = shutil.copytree(run, tmp_path / "moved")
@@ -68,6 +70,14 @@ def test_store_report_escapes_what_the_store_says(store_path, tmp_path):
 def test_anything_else_is_refused(tmp_path):
     with pytest.raises(ValueError, match="neither a run directory nor a store"):
         write_report(tmp_path, tmp_path / "report.html")
+
+
+def test_what_is_no_file_is_left_alone(store_path, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=r"pipe is not a file"):
+        write_report(store_path, tmp_path / "pipe")
+    with pytest.raises(ValueError, match=r"there is no folder .*nowhere; make it first"):
+        write_report(store_path, tmp_path / "nowhere" / "report.html")
 
 
 def test_binned_accuracy_leaves_out_empty_bins():

@@ -55,6 +55,15 @@ def test_traces_that_are_not_finite_are_named(tmp_path, make_store, resident):
         StoreSource(store, PairInput("shared"), CPU, resident).samples(np.arange(len(store.rows)))
 
 
+@pytest.mark.parametrize("array", ["g", "label"])
+def test_a_damaged_store_is_named(tmp_path, make_store, array):
+    path = make_store(tmp_path / "damaged.zarr", hosts_per_group=1)
+    chunk = max((path / array / "c").rglob("0"), key=lambda file: file.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:20])
+    with pytest.raises(ValueError, match=r"damaged\.zarr is damaged .* `defectpdf verify` says"):
+        StoreSource(read_store(path), PairInput("shared"), CPU, resident=True)
+
+
 def test_what_is_held_is_bounded_by_memory_and_by_what_is_drawn(store_path, monkeypatch):
     store, world = read_store(store_path), World(0, 1, CPU)
     assert fits_in_memory(store, world)
