@@ -91,7 +91,7 @@ def read_cif_folder(folder: str | os.PathLike[str]) -> CifFolder:
     accepted: list[Accepted] = []
     first_with: dict[bytes, str] = {}
     for path in paths:
-        name = _printable(path.relative_to(root))
+        name = printable(path.relative_to(root))
         try:
             content = read_content(path)
             digest = hashlib.sha256(content).digest()
@@ -114,7 +114,7 @@ def read_cif(path: str | os.PathLike[str]) -> Accepted:
     """
     path = Path(path)
     try:
-        host, notes = _host(read_content(path), _printable(Path(path.name)))
+        host, notes = _host(read_content(path), printable(Path(path.name)))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {reason(error)}") from error
     return Accepted(host, path.name, notes)
@@ -127,6 +127,11 @@ def read_structure(path: str | os.PathLike[str]) -> AtomicStructure:
         ValueError: the file is unusable, or states no Uiso of an element that is no metal.
     """
     return pdfcalc.cif.read_structure(path, _debye)
+
+
+def printable(path: Path) -> str:
+    """The path, bytes that are not UTF-8 escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _debye(description: Description, atom: Atom) -> float:
@@ -256,7 +261,7 @@ def _cif_paths(root: Path) -> tuple[list[Path], list[Quarantined]]:
     unreadable: list[Quarantined] = []
 
     def note(error: OSError) -> None:
-        folder = _printable(Path(error.filename).relative_to(root))
+        folder = printable(Path(error.filename).relative_to(root))
         unreadable.append(Quarantined(folder, reason(error)))
 
     seen = set()
@@ -269,8 +274,3 @@ def _cif_paths(root: Path) -> tuple[list[Path], list[Quarantined]]:
         subfolders.sort()
         paths += [Path(folder, file) for file in files if file.lower().endswith(".cif")]
     return sorted(paths), unreadable
-
-
-def _printable(path: Path) -> str:
-    """The path, bytes that are not UTF-8 escaped."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -96,6 +96,8 @@ def measured_parameters(
     names = ("qmin", "qmax", "qdamp", "qbroad", "scattering")
     stated = {name: getattr(header, name) for name in names}
     known = {name: value for name, value in stated.items() if value is not None} | given
+    if known.get("scale", 1) <= 0:
+        raise ValueError(f"scale = {known['scale']:g} must be positive")
     if not known.get("qmax"):  # 0 stands for none
         raise ValueError("the file does not state qmax, up to which G(r) was computed: give qmax")
     return PDFParameters(rmin=rmin, rmax=rmax, **known)
@@ -260,7 +262,7 @@ def _solved(problem: _Problem) -> tuple[dict[str, float], dict[str, float], bool
     )
     values = problem.values(result.x)
     variance = 2 * result.cost / (len(problem.r) - len(free))
-    found = np.sqrt(np.diag(np.linalg.pinv(result.jac.T @ result.jac)) * variance)
+    found = np.sqrt(np.diag(np.linalg.pinv(result.jac.T @ result.jac)).clip(0) * variance)
     uncertainties = dict(zip(free, found.tolist(), strict=True))
     for name in set(free) & set(_SQUARED):
         # To first order that of the square over twice the value, and finite where that is zero.

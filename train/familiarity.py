@@ -149,18 +149,19 @@ class Familiarity:
     def load(cls, run: Path) -> Familiarity:
         """Of a finished run; ValueError if it has none, or a damaged one."""
         model, config = load_model(run)
+        views = Views(model, np.array(config.r))
+        fields = ("mean", "axes", "points", "ordinary")
         path = run / FAMILIARITY
         try:
             arrays = load_file(path)
+            references = {
+                name: Reference(*(arrays[f"{name}.{field}"] for field in fields))
+                for name in views.of
+            }
         except FileNotFoundError as error:
             raise ValueError(f"{run} is not finished: it has no {FAMILIARITY}") from error
-        except SafetensorError as error:
+        except (SafetensorError, KeyError) as error:
             raise ValueError(f"{path} is damaged ({error}); train the run again") from error
-        fields = ("mean", "axes", "points", "ordinary")
-        views = Views(model, np.array(config.r))
-        references = {
-            name: Reference(*(arrays[f"{name}.{field}"] for field in fields)) for name in views.of
-        }
         return cls(views, references)
 
 

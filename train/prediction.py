@@ -28,12 +28,19 @@ from train.models import Outputs
 from train.rundir import load_model
 from train.sources import FRACTION_UNIT
 
-STRONG = 10.0
+STRONG = 20.0
 """How much likelier than no defect at all a defect has to be for a claim: strong evidence in the
 terms of Kass and Raftery (J. Am. Stat. Assoc. 90 (1995) 773, DOI 10.1080/01621459.1995.10476572).
 All classes weigh the same in training, so a ratio of probabilities is one of likelihoods."""
 REFUSED_VERDICT = "refused"
+_END = 0.95  # of the fractions that a fit tries, beyond which it asks for more
 _FEWEST_POINTS = 20  # of the run's, in what was fitted
+_MOST_RW = 0.5
+"""Beyond which more of a measurement is something else than is its host."""
+_HIGH_RW = 0.2
+"""Twice what refinements of bulk metals end with: worth a look at structure and instrument."""
+_FAR = 0.02
+"""Relative change of a length that a crystal's own expansion by heat rarely reaches."""
 _STRANGE = {
     "host": "the shells of the refined host are unlike those of the run's hosts",
     "change": "what parts the measurement from its host is unlike what defects, noise and "
@@ -44,7 +51,7 @@ _STRANGE = {
 
 @dataclass(frozen=True)
 class Structure:
-    """The host of a measurement, as a CIF file has it."""
+    """The host of a measurement: of a host's CIF file the standard cell, else the file's own."""
 
     path: Path
     atoms: AtomicStructure
@@ -57,9 +64,16 @@ class Structure:
     def read(cls, path: Path) -> Structure:
         atoms = read_structure(path)
         try:
-            return cls(path, atoms, read_cif(path).host, None)
+            return cls.of_host(path, read_cif(path).host)
         except ValueError as error:
             return cls(path, atoms, None, str(error))
+
+    @classmethod
+    def of_host(cls, path: Path, host: Host) -> Structure:
+        # Lengths are refined and angles are not, so a primitive cell would lose its freedom.
+        n = len(host.frac)
+        standard = AtomicStructure(host.lattice, host.frac, [host.element] * n, [host.uiso] * n)
+        return cls(path, standard, host, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +113,7 @@ class Prediction:
 
     @property
     def most_likely(self) -> str:
-        return max(self.probabilities, key=self.probabilities.__getitem__)
+        return _likeliest(self.probabilities)
 
     @property
     def kinds(self) -> dict[str, float]:
@@ -110,11 +124,25 @@ class Prediction:
 
     @property
     def verdict(self) -> str:
-        """The class that is claimed: "pristine" unless a defect is STRONG-ly likelier, or none."""
+        """The class that is claimed: "pristine" unless a defect is STRONG-ly likelier and its fit
+        finds some of it; or none."""
         if self.refusals:
             return REFUSED_VERDICT
         best = self.probabilities[self.most_likely]
-        return PRISTINE if best < STRONG * self.probabilities.get(PRISTINE, 0) else self.most_likely
+        if best < STRONG * self.probabilities.get(PRISTINE, 0) or self.objection:
+            return PRISTINE
+        return self.most_likely
+
+    @property
+    def objection(self) -> str | None:
+        """Why the fit speaks against the most likely kind; None if it does not."""
+        if not (fit := self.fits.get(self.most_likely)):
+            return None
+        value, deviation = fit.fraction
+        if value >= deviation:
+            return None
+        found = f"{100 * value:.2f} +- {100 * deviation:.2f} defects per 100 host atoms"
+        return f"the fit as {self.most_likely} finds {found}, which may be none"
 
     def record(self) -> dict[str, Any]:
         """For JSON, without the curves."""
@@ -134,6 +162,7 @@ class Prediction:
             "probabilities": self.probabilities,
             "kinds": self.kinds,
             **estimates,
+            "objection": self.objection,
             "fits": {kind: fit.record() for kind, fit in self.fits.items()},
             "strangeness": self.strangeness,
             "refinement": {
@@ -160,6 +189,8 @@ def predict_files(
     Raises:
         ValueError: the run or the structure is unusable.
     """
+    if unknown := sorted(set(fixed) - set(ABSORBABLE)):
+        raise ValueError(f"{', '.join(unknown)} can't be kept: one of {', '.join(ABSORBABLE)} can")
     predictor, host = Predictor(run), Structure.read(structure)
     for file in files:
         try:
@@ -208,15 +239,20 @@ class Predictor:
         start = measured_parameters(measured, structure.atoms, **(ends | given))
         kept = set(fixed) | (set(ABSORBABLE) - self._refined)
         found = refine_host(structure.atoms, measured.r, measured.g, start, kept)
-        calculated, scaled = self._traces(found, measured.r, measured.g)
+        calculated, scaled = self._traces(found)
         with torch.no_grad():
             traces = (torch.from_numpy(g[None]).float() for g in (calculated, scaled))
             pairs = self.config.inputs(*traces)
             columns = self.model(pairs)
         answer = self._answer(Outputs.of(columns, len(self.config.classes)))
-        host = _refined_host(structure.host, structure.atoms, found)
+        host = _refined_host(structure.host, found)
         far = {name: float(of[0]) for name, of in self.familiarity.strangeness(pairs).items()}
+        fits = self._fits(found, kept, host, calculated, scaled)
+        notes = [*_notes_on_refinement(found, structure), *self._notes(found, kept)]
+        notes += _notes_on_fit(fits, _likeliest(answer["probabilities"]))
         refusals = [structure.refusal] if structure.refusal else []
+        if not found.rw <= _MOST_RW:
+            refusals.append(f"the refined host misses the measurement, Rw {found.rw:.2f}")
         refusals += [_STRANGE[name] for name, distance in far.items() if distance > REFUSED]
         return Prediction(
             file=file,
@@ -225,8 +261,8 @@ class Predictor:
             **answer,
             strangeness=far,
             refusals=tuple(refusals),
-            notes=tuple(self._notes(found, kept)),
-            fits=self._fits(found, kept, host, calculated, scaled),
+            notes=tuple(notes),
+            fits=fits,
             host=host,
             r=self._r,
             measured=scaled,
@@ -238,9 +274,7 @@ class Predictor:
         """What to refine: what the run learned to do without, or else everything."""
         return set(self.config.recipe.absorbed or ABSORBABLE)
 
-    def _traces(
-        self, found: Refinement, r: np.ndarray, g: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _traces(self, found: Refinement) -> tuple[np.ndarray, np.ndarray]:
         """The refined host's and the measured G(r) on the run's points, of scale 1."""
         from scipy.interpolate import CubicSpline
 
@@ -253,7 +287,9 @@ class Predictor:
                 f"run's points, which go from {self._r[0]:.4g} to {self._r[-1]:.4g} A: give --rmin "
                 f"and --rmax that hold {_FEWEST_POINTS} of them or more"
             )
-        measured = CubicSpline(r, g)(np.clip(self._r, r[0], r[-1])) / found.values["scale"]
+        # Of G itself a spline through points pi / qmax apart would miss a tenth.
+        left = CubicSpline(found.r, found.g - found.g_calculated)(self._r)
+        measured = calculated + left / found.values["scale"]
         return calculated * inside, measured * inside
 
     def _fits(
@@ -280,13 +316,12 @@ class Predictor:
         """The fields of `Prediction` that come from the network's outputs for one pair."""
         logits, mean, log_deviation = self._calibration.apply(outputs)
         probabilities = dict(zip(self.config.classes, logits.softmax(1)[0].tolist(), strict=True))
-        most_likely = max(probabilities, key=probabilities.__getitem__)
         fraction = contrast = None
         if mean.shape[1]:
             values = zip(mean[0].tolist(), log_deviation[0].exp().tolist(), strict=True)
             (of_unit, deviation), of_impurity = values
             fraction = FRACTION_UNIT * of_unit, FRACTION_UNIT * deviation
-            has_impurity = set(kinds_named(most_likely)) & set(IMPURITY_KINDS)
+            has_impurity = set(kinds_named(_likeliest(probabilities))) & set(IMPURITY_KINDS)
             contrast = of_impurity if has_impurity else None
         return {
             "probabilities": probabilities,
@@ -301,7 +336,7 @@ class Predictor:
 
     def _notes(self, found: Refinement, kept: Collection[str]) -> list[str]:
         recipe, instrument = self.config.recipe, self.config.instrument or {}
-        notes = [] if found.converged else ["the refinement did not converge"]
+        notes = []
         odd = (set(ABSORBABLE) - set(kept)) ^ set(recipe.absorbed)
         if not recipe.absorbed:
             notes.append("the run knows no refined hosts: train one with --recipe measured")
@@ -332,13 +367,36 @@ class Predictor:
             yield f"r ends at {found.r[-1]:.4g} A here and at {soonest:.4g} A or more in training"
 
 
-def _refined_host(host: Host | None, atoms: AtomicStructure, found: Refinement) -> Host | None:
-    """The host in its standard cell, with the refined lengths and displacements."""
+def _likeliest(probabilities: dict[str, float]) -> str:
+    return max(probabilities, key=probabilities.__getitem__)
+
+
+def _notes_on_refinement(found: Refinement, structure: Structure) -> Iterator[str]:
+    """What makes one doubt that this is the measurement's crystal."""
+    if not found.converged:
+        yield "the refinement did not converge"
+    if found.rw > _HIGH_RW:
+        yield f"Rw is {found.rw:.2f}: is this the structure, and are qmax and the radiation right?"
+    lengths = np.linalg.norm(structure.atoms.lattice, axis=1)
+    for axis, before in zip("abc", lengths, strict=True):
+        after = found.values.get(axis, before)
+        if abs(after / before - 1) > _FAR:
+            yield f"{axis} is {after:.4g} A here and {before:.4g} A in {structure.path}"
+
+
+def _notes_on_fit(fits: dict[str, KindFit], most_likely: str) -> Iterator[str]:
+    _, highest = DefectSettings().fraction
+    if most_likely in fits and fits[most_likely].fraction[0] > _END * highest:
+        yield (
+            f"the fit as {most_likely} ends at {100 * highest:g} defects per 100 host atoms, the "
+            "most it tries: more of them, or another defect, would fit better"
+        )
+
+
+def _refined_host(host: Host | None, found: Refinement) -> Host | None:
+    """The host with the refined lengths and displacements."""
     if host is None:
         return None
-    before, after = (np.linalg.norm(s.lattice, axis=1) for s in (atoms, found.structure))
-    longer = after / before
-    # The standard cell has the file's own axes, or cubic ones of which all grow alike.
-    c = host.c * (longer[0] if host.space_group in (225, 229) else longer[2])
-    update = {"a": host.a * longer[0], "c": c, "uiso": found.structure.uiso.mean()}
-    return host.model_copy(update={name: float(value) for name, value in update.items()})
+    a, _, c = np.linalg.norm(found.structure.lattice, axis=1).tolist()
+    c = a if host.space_group in (225, 229) else c
+    return host.model_copy(update={"a": a, "c": c, "uiso": float(found.structure.uiso.mean())})

@@ -7,13 +7,13 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from defectgen.cif import printable
 from train.figures import COLOURS, INK, report_style, to_svg
 from train.prediction import Prediction
 
 
 def write_figure(found: Prediction, folder: Path) -> Path:
-    """Write FOLDER/NAME.svg, by the name of the measured file; its path."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write FOLDER/NAME.svg, by the name of the measured file, into a folder; its path."""
     path = folder / f"{found.file.stem}.svg"
     with report_style():
         path.write_text(to_svg(prediction_figure(found)), encoding="utf-8")
@@ -36,7 +36,8 @@ def _plot_traces(axes: Axes, found: Prediction) -> None:
     inside = found.calculated != 0
     axes.plot(found.r[inside], found.measured[inside], ".", ms=2.5, color=INK, label="measured")
     axes.plot(found.r[inside], found.calculated[inside], lw=0.9, label="host, refined")
-    title = f"{found.file.name}: Rw {found.refinement.rw:.3f}".replace("$", r"\$")
+    name = printable(Path(found.file.name)).replace("$", r"\$")
+    title = f"{name}: Rw {found.refinement.rw:.3f}"
     axes.set(ylabel="G (Å$^{-2}$)", title=title)
     axes.legend(fontsize="small", ncols=2)
 

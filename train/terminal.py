@@ -8,6 +8,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Column, Table
 
+from defectgen.cif import printable
 from train.data import PRISTINE
 from train.kinds import hold_sets
 
@@ -18,21 +19,22 @@ _ABREAST = 4  # classes in a table, for which a terminal has room
 
 
 def print_prediction(found: Prediction) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    values = ", ".join(f"{name} {value:.4g}" for name, value in found.refinement.values.items())
-    console.print(f"{found.file}: host refined to Rw {found.refinement.rw:.3f} ({values})")
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    rw, values = found.refinement.rw, found.refinement.values
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    console.print(f"{printable(found.file)}: host refined to Rw {rw:.3f} ({shown})")
     for reason in found.refusals:
-        console.print(f"  refused: {reason}", markup=False)
+        console.print(f"  refused: {reason}")
     ranked = sorted(found.probabilities.items(), key=lambda item: -item[1])
     shown = ", ".join(f"{name} {100 * p:.1f} %" for name, p in ranked)
-    console.print(f"  verdict: {found.verdict}; classes: {shown}", markup=False)
+    console.print(f"  verdict: {found.verdict}; classes: {shown}")
     if hold_sets(list(found.probabilities)):
         of_kinds = ", ".join(f"{kind} {100 * p:.1f} %" for kind, p in found.kinds.items())
         console.print(f"  kinds, whatever else is there: {of_kinds}")
     if found.verdict in found.probabilities and found.verdict != PRISTINE:
         _print_estimates(console, found)
-    for note in found.notes:
-        console.print(f"  note: {note}", markup=False)
+    for note in filter(None, (found.objection, *found.notes)):
+        console.print(f"  note: {note}")
 
 
 def _print_estimates(console: Console, found: Prediction) -> None:

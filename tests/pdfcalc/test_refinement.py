@@ -207,3 +207,5 @@ def test_the_header_gives_the_start():
     with pytest.raises(ValueError, match=r"does not state qmax.*: give qmax"):
         measured_parameters(silent, copper, qmax=0.0)
     assert measured_parameters(silent, copper, qmax=25.0).qmax == 25.0
+    with pytest.raises(ValueError, match=r"^scale = 0 must be positive$"):
+        measured_parameters(silent, copper, qmax=25.0, scale=0.0)
