@@ -13,7 +13,7 @@ from train.prediction import Prediction
 
 
 def write_figure(found: Prediction, folder: Path) -> Path:
-    """Write FOLDER/NAME.svg, by the name of the measured file, into a folder; its path."""
+    """Write FOLDER/NAME.svg, by the name of the measured file; its path. FOLDER exists."""
     path = folder / f"{found.file.stem}.svg"
     with report_style():
         path.write_text(to_svg(prediction_figure(found)), encoding="utf-8")

@@ -94,8 +94,7 @@ class RunConfig(BaseModel):
 
 def prepare_run(run: Path, config: RunConfig, split: Split) -> None:
     """Begin a run directory, or see that the one that exists is of the same choices."""
-    is_run = (run / CONFIG).exists()
-    if is_run:
+    if (run / CONFIG).exists():
         old, new = read_config(run).choices, config.choices
         differing = [
             f"{key} was {old[key]}, now {new[key]}"
