@@ -26,6 +26,7 @@ from hpc.fresh_draws import FreshDraws, Variation
 from hpc.store import Store
 from pdfcalc import write_gr
 from train.data import PRISTINE, read_store
+from train.loop import evenly
 from train.prediction import REFUSED_VERDICT, Predictor, Structure
 from train.rundir import read_rows
 
@@ -41,8 +42,7 @@ def verdicts(run: Path, store_path: Path, count: int) -> list[tuple[str, str]]:
     if PRISTINE not in config.classes or variation == Variation():
         raise ValueError(f"{run} is no run on measurements: train one with --recipe measured")
     draws = FreshDraws.of_store(store_path, variation, config.seed)
-    rows = read_rows(run, "test", store)
-    rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
+    rows = evenly(read_rows(run, "test", store), count)
     hosts = Store(store_path).hosts
     found = []
     with TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from train.rundir import write_atomically
+from train.rundir import require_place, write_atomically
 
 # Okabe and Ito's colours, which readers with any colour vision can tell apart.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")
@@ -51,8 +51,7 @@ def require_figure_path(path: Path) -> None:
     """ValueError, before minutes of work, if a figure can't be written there."""
     if path.suffix not in FORMATS:
         raise ValueError(f"{path}: a figure's name must end in {' or '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {path.parent}; make it first")
+    require_place(path)
 
 
 def write_figure(draw: Callable[[], Figure], path: Path) -> None:

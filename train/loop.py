@@ -128,13 +128,13 @@ def _final_scores(run: Path, parts: Split, sources: Sources, world: World) -> di
 
 
 def _familiarity(run: Path, parts: Split, sources: Sources) -> Familiarity:
-    train, val = (_evenly(parts.rows[part], REFERENCES) for part in ("train", "val"))
+    train, val = (evenly(parts.rows[part], REFERENCES) for part in ("train", "val"))
     known, held_out = sources.training.samples(train), sources.held_out.samples(val)
     model, config = load_model(run)
     return Familiarity.fit(model, np.array(config.r), known.pairs.cpu(), held_out.pairs.cpu())
 
 
-def _evenly(rows: np.ndarray, most: int) -> np.ndarray:
+def evenly(rows: np.ndarray, most: int) -> np.ndarray:
     """Some of the rows, as evenly as can be over the hosts, which come in order."""
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)]
 

@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from defectgen.cif import printable
 from train.figures import COLOURS, INK, report_style, to_svg
 from train.prediction import Prediction
+from train.rundir import write_text
 
 
 def write_figure(found: Prediction, folder: Path) -> Path:
     """Write FOLDER/NAME.svg, by the name of the measured file; its path. FOLDER exists."""
     path = folder / f"{found.file.stem}.svg"
     with report_style():
-        path.write_text(to_svg(prediction_figure(found)), encoding="utf-8")
+        write_text(path, to_svg(prediction_figure(found)))
     return path
 
 

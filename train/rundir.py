@@ -237,16 +237,17 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Have the whole file there or none of it.
-
-    Raises:
-        ValueError: something that is no file is there, or there is no such folder.
-    """
+def require_place(path: Path) -> None:
+    """ValueError if no file can be written there: no such folder, or something else is there."""
     if path.exists() and not path.is_file():
         raise ValueError(f"{path} is not a file: give the name of one")
     if not path.parent.is_dir():
         raise ValueError(f"{path}: there is no folder {path.parent}; make it first")
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Have the whole file there or none of it; ValueError as of `require_place`."""
+    require_place(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(temporary)
