@@ -160,7 +160,7 @@ def versions() -> dict[str, str]:
 def _save(draw: Callable[[Tables], Figure], tables: Tables, path: Path) -> Path:
     import matplotlib
 
-    from train.figures import report_style
+    from train.report.figures import report_style
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with report_style(), matplotlib.rc_context({"savefig.facecolor": "white"}):

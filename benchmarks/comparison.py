@@ -30,8 +30,8 @@ from benchmarks.lattice import host_supercell
 from benchmarks.pairs import UISO, particle
 from hpc.description import PDFSettings
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
-from pdfcalc.diffpy import diffpy_calculator, diffpy_structure
-from pdfcalc.lattice import Change, LatticeCrystal
+from pdfcalc.pdf.diffpy import diffpy_calculator, diffpy_structure
+from pdfcalc.pdf.lattice import Change, LatticeCrystal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from hpc.executors import start_executor
-from hpc.ledger import FailedTask, Outcome
 from hpc.plan import Task
+from hpc.store.ledger import FailedTask, Outcome
 
 
 def nothing(task: Task) -> Outcome:
@@ -37,8 +37,8 @@ def to_the_child(tasks: list[Task]) -> tuple[float, float]:
     """For orders of tasks that are done already."""
     from hpc.description import read_description
     from hpc.generate import generate
-    from hpc.store import Store
-    from hpc.supervisor import SupervisedWork
+    from hpc.store.store import Store
+    from hpc.workers.supervisor import SupervisedWork
 
     with tempfile.TemporaryDirectory() as folder, start_executor("serial", 1) as execute:
         assert execute is not None
@@ -52,7 +52,7 @@ def to_the_child(tasks: list[Task]) -> tuple[float, float]:
 
 
 def main(engine: str, workers: int, n_tasks: int) -> None:
-    from defectgen.library import embedded_library
+    from defectgen.hosts.library import embedded_library
 
     hosts = tuple(embedded_library()[:32])
     tasks = [Task(index=index, start=0, hosts=hosts) for index in range(n_tasks)]

@@ -69,7 +69,7 @@ def write_library(folder: Path, n_hosts: int) -> Path:
 
     Those have another c/a too, where there is one: what was found for a host serves no other.
     """
-    from defectgen.library import embedded_library, write_library
+    from defectgen.hosts.library import embedded_library, write_library
 
     embedded = embedded_library()
     hosts = []

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from defectgen.gpu_draws import DefectDraws, Draws, random_seeds
-from defectgen.library import embedded_library
-from defectgen.settings import DefectSettings
-from defectgen.variants import HostSupercell
+from defectgen.hosts.library import embedded_library
+from defectgen.point_defects.gpu_draws import DefectDraws, Draws, random_seeds
+from defectgen.point_defects.settings import DefectSettings
+from defectgen.point_defects.variants import HostSupercell
 from hpc.description import PDFSettings
-from hpc.streaming import TorchLattice
 from pdfcalc import AtomicStructure, calculate_pdf
 from pdfcalc.gpu.pairs import PairsBatch, stack
+from train.problems.defects.streaming import TorchLattice
 
 SIZES = {"cuda": (256, 256, 256), "cpu": (6, 5, 2)}
 """Hosts, variants of each, and structures with displaced atoms."""

@@ -27,13 +27,13 @@ from benchmarks.common import (
     report,
     seconds,
 )
-from defectgen.library import embedded_library
-from defectgen.settings import DefectSettings
-from defectgen.variants import HostSupercell
+from defectgen.hosts.library import embedded_library
+from defectgen.point_defects.settings import DefectSettings
+from defectgen.point_defects.variants import HostSupercell
 from hpc.description import PDFSettings
-from hpc.observables import PairDistributionFunction
-from pdfcalc.displacements import _classify
-from pdfcalc.response import baseline_response, instrument_response
+from hpc.observables.pdf import PairDistributionFunction
+from pdfcalc.crystals.displacements import _classify
+from pdfcalc.pdf.response import baseline_response, instrument_response
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpc.executors import Work
-    from hpc.ledger import DoneRecord
     from hpc.plan import Task
+    from hpc.store.ledger import DoneRecord
 
 
 class Timers:
@@ -56,8 +56,8 @@ class Timers:
 
 def in_this_process(work: Work, tasks: Iterable[Task]) -> Iterator[DoneRecord]:
     """Does the tasks without a computing process of their own."""
-    from hpc.supervisor import SupervisedWork
-    from hpc.work import run_task
+    from hpc.workers.supervisor import SupervisedWork
+    from hpc.workers.work import run_task
 
     assert isinstance(work, SupervisedWork)
     for task in tasks:
@@ -70,13 +70,13 @@ def main(path: Path, started: float, limit: int | None) -> None:
     for module in ("train.cli", "periodictable", "rich.console", "zarr"):
         import_module(module)
     import hpc.generate
-    import hpc.work
-    from defectgen.variants import HostSupercell
+    import hpc.workers.work
+    from defectgen.point_defects.variants import HostSupercell
     from hpc.description import read_description
-    from hpc.inspect import verify
-    from hpc.observables import PairDistributionFunction
-    from hpc.store import Store
-    from pdfcalc.displacements import Sites
+    from hpc.observables.pdf import PairDistributionFunction
+    from hpc.store.inspect import verify
+    from hpc.store.store import Store
+    from pdfcalc.crystals.displacements import Sites
 
     description = read_description(None, limit)
     timers.switch("library")
@@ -95,8 +95,8 @@ def main(path: Path, started: float, limit: int | None) -> None:
         (HostSupercell, "variant", "drawing"),
         (PairDistributionFunction, "compute", "PDFs"),
         (Store, "write_shard", "writing"),
-        (hpc.work, "shard_digest", "writing"),
-        (hpc.work, "write_record", "writing"),
+        (hpc.workers.work, "shard_digest", "writing"),
+        (hpc.workers.work, "write_record", "writing"),
     ):
         timers.around(owner, function, stage)
     hpc.generate.generate(path, description, in_this_process)

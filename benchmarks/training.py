@@ -46,15 +46,15 @@ from benchmarks.training_steps import (
     seconds_each,
     whole_step,
 )
-from defectgen.settings import DefectSettings
+from defectgen.point_defects.settings import DefectSettings
 from hpc.description import LibrarySettings, PDFSettings, RunDescription
 from hpc.executors import start_executor
 from hpc.generate import generate
-from train.data import PDFStore, read_store
-from train.graphs import GraphedStep
-from train.optimisation import make_optimizer
-from train.recipes import make_recipe
-from train.trainer import Trainer
+from train.data.store import PDFStore, read_store
+from train.fitting.graphs import GraphedStep
+from train.fitting.optimisation import make_optimizer
+from train.fitting.trainer import Trainer
+from train.setup.recipes import make_recipe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,15 +13,15 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import train.trainer
+import train.fitting.trainer
 from benchmarks.stages import Timers
-from train.data import PDFStore
-from train.distributed import World
-from train.inputs import PairInput
-from train.recipes import Recipe
-from train.sources import Sources, window_of
-from train.splits import split_rows
-from train.trainer import Trainer
+from train.data.sources import Sources, window_of
+from train.data.splits import split_rows
+from train.data.store import PDFStore
+from train.fitting.trainer import Trainer
+from train.problems.defects.inputs import PairInput
+from train.setup.distributed import World
+from train.setup.recipes import Recipe
 
 SAMPLES, STRETCH, FORWARD = "samples", "stretch", "features and forward"
 BACKWARD, OPTIMISER = "backward", "clip and optimiser"
@@ -49,7 +49,7 @@ class StepTimers(Timers):
 
 
 def make_trainer(store: PDFStore, device: torch.device, recipe: Recipe) -> Trainer:
-    """A trainer as `train.loop.fit` makes it, alone."""
+    """A trainer as `train.fitting.loop.fit` makes it, alone."""
     world = World(0, 1, device)
     inputs = PairInput(recipe.scaling, recipe.absorbed, store.r.tolist())
     sources = Sources.of(store, recipe, inputs, 0, world)
@@ -81,7 +81,7 @@ def parts_of_step(trainer: Trainer, steps: int, run: int) -> dict[str, float]:
         # In a CUDA graph no part can be told from the others.
         replacements.enter_context(replaced(trainer, "_update", trainer.update))
         for owner, function, part in (
-            (train.trainer, "stretch_pairs", STRETCH),
+            (train.fitting.trainer, "stretch_pairs", STRETCH),
             (trainer, "loss", FORWARD),
             (torch.Tensor, "backward", BACKWARD),
             (nn.utils, "clip_grad_norm_", OPTIMISER),

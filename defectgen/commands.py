@@ -25,14 +25,14 @@ def library(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Curate hosts from CIF files, or list the embedded library."""
-    from defectgen.library import embedded_library, write_library
+    from defectgen.hosts.library import embedded_library, write_library
 
     if cif is not None and published_only:
         raise ValueError("--published-only is about the embedded library: leave it out with --cif")
     if cif is None:
         hosts, notes, quarantined = embedded_library(published_only=published_only), [], []
     else:
-        from defectgen.cif import read_cif_folder
+        from defectgen.hosts.cif import read_cif_folder
 
         folder = read_cif_folder(cif)
         hosts = [entry.host for entry in folder.accepted]
@@ -82,7 +82,7 @@ def pdf(
     neutron: Annotated[bool, typer.Option("--neutron", help="Neutrons, not X-rays.")] = False,
 ) -> None:
     """Compute one structure's PDF."""
-    from defectgen.cif import read_structure
+    from defectgen.hosts.cif import read_structure
     from pdfcalc import PDFParameters, calculate_pdf, write_gr
 
     parameters = PDFParameters(

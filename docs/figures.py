@@ -8,9 +8,9 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from train.evaluation import predict_part
-from train.figures import confusion_figure, report_style
-from train.report import examples_figure
+from train.judging.evaluation import predict_part
+from train.report.figures import confusion_figure, report_style
+from train.report.report import examples_figure
 
 FOLDER = Path(__file__).parent
 

@@ -15,7 +15,7 @@ import typer
 
 if TYPE_CHECKING:
     from hpc.description import RunDescription
-    from hpc.locks import Part
+    from hpc.store.locks import Part
 
 
 class Cluster(StrEnum):
@@ -82,7 +82,7 @@ def generate(
     from hpc.description import read_description
     from hpc.executors import start_executor
     from hpc.generate import generate as generate_store
-    from hpc.locks import Part
+    from hpc.store.locks import Part
 
     _log_to_stderr()
     signal.signal(signal.SIGTERM, _stop)
@@ -133,7 +133,7 @@ def generate(
 def _say_what_it_takes(
     store: Path, description: RunDescription | None, workers: int, part: Part | None, json: bool
 ) -> None:
-    from hpc.estimate import as_text, estimate
+    from hpc.estimate.estimate import as_text, estimate
 
     found = estimate(store, description, workers, part)
     typer.echo(json_module.dumps(asdict(found)) if json else as_text(found))
@@ -158,7 +158,7 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what is done, missing and quarantined; works while a run writes."""
-    from hpc.inspect import status as store_status
+    from hpc.store.inspect import status as store_status
 
     found = store_status(store)
     if json:
@@ -180,7 +180,7 @@ def verify(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Read every byte back and hold it against the records; exit code 1 if not sound."""
-    from hpc.inspect import verify as verify_store
+    from hpc.store.inspect import verify as verify_store
 
     found = verify_store(store)
     if json:
@@ -203,8 +203,8 @@ def export(
     variant: Annotated[int, typer.Option(help="Variant of the host; 0 is pristine.")],
 ) -> None:
     """Write the atoms behind any stored PDF."""
-    from defectgen.structure_files import write_structure
-    from hpc.inspect import atoms_of_row
+    from hpc.store.inspect import atoms_of_row
+    from pdfcalc.crystals.structure_files import write_structure
 
     atoms = atoms_of_row(store, structure, variant)
     write_structure(out, atoms)

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from defectgen.elements import metals
-from defectgen.settings import DefectSettings
-from pdfcalc.parameters import PDFParameters
-from pdfcalc.scattering import is_tabulated
+from defectgen.hosts.elements import metals
+from defectgen.point_defects.settings import DefectSettings
+from pdfcalc.crystals.scattering import is_tabulated
+from pdfcalc.pdf.parameters import PDFParameters
 
 
 class LibrarySettings(BaseModel):

@@ -10,13 +10,11 @@ from pathlib import Path
 
 from hpc.description import RunDescription
 from hpc.executors import Execute, Work
-from hpc.ledger import DoneRecord, FailedTask, QuarantinedHost, read_records
-from hpc.locks import Part, creating, writing
 from hpc.plan import Shard, select_hosts
-from hpc.progress import track
-from hpc.repair import restore
-from hpc.runlog import Log, run_log
-from hpc.store import (
+from hpc.store.ledger import DoneRecord, FailedTask, QuarantinedHost, read_records
+from hpc.store.locks import Part, creating, writing
+from hpc.store.repair import restore
+from hpc.store.store import (
     Store,
     create,
     hash_inputs,
@@ -24,7 +22,9 @@ from hpc.store import (
     refuse_another_run,
     sweep_partial_files,
 )
-from hpc.supervisor import SupervisedWork
+from hpc.watching.progress import track
+from hpc.watching.runlog import Log, run_log
+from hpc.workers.supervisor import SupervisedWork
 
 log = logging.getLogger(__name__)
 HOST_TIMEOUT = 600.0

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from defectgen.host import Host
-from defectgen.library import embedded_library, open_library, take
+from defectgen.hosts.host import Host
+from defectgen.hosts.library import embedded_library, open_library, take
 from hpc.description import LibrarySettings
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def _read_hosts(settings: LibrarySettings) -> Sequence[Host]:
         return embedded_library(published_only=settings.published_only)
     path = Path(settings.source)
     if path.is_dir():
-        from defectgen.cif import read_cif_folder
+        from defectgen.hosts.cif import read_cif_folder
 
         if settings.published_only:
             raise ValueError(f"{path}: published_only is for libraries, not for CIF files")

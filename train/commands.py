@@ -80,9 +80,9 @@ def train(
     ] = False,
 ) -> None:
     """Train a network that names the defect type from a pair of PDFs."""
-    from train.distributed import join_world
-    from train.loop import fit
-    from train.recipes import make_recipe, parse_setting
+    from train.fitting.loop import fit
+    from train.setup.distributed import join_world
+    from train.setup.recipes import make_recipe, parse_setting
 
     changes = dict(map(parse_setting, settings or []))
     named = {"scaling": scaling and scaling.value, "draws": draws and draws.value, "epochs": epochs}
@@ -110,20 +110,20 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a run's model: accuracy, top-2, per class, confusion, calibration."""
-    from train.evaluation import predict_part
+    from train.judging.evaluation import predict_part
 
     predictions = predict_part(run, store, split.value)
     for caveat in predictions.caveats:
         typer.echo(f"defectpdf: warning: {caveat}", err=True)
     scores = predictions.score()
     if fit:
-        from train.defect_fit import score_fits
+        from train.problems.defects.defect_fit import score_fits
 
         scores["fit"] = score_fits(predictions)
     if json:
         typer.echo(json_module.dumps(scores))
     else:
-        from train.terminal import print_scores
+        from train.report.terminal import print_scores
 
         print_scores(scores, f"{run}, {split.value} part")
 
@@ -136,13 +136,13 @@ def baselines(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score scikit-learn's classifiers as networks are: same splits, scaling and scores."""
-    from train.baselines import score_baselines
+    from train.judging.baselines import score_baselines
 
     found = score_baselines(store, split, scaling.value, seed)
     if json:
         typer.echo(json_module.dumps(found))
     else:
-        from train.terminal import print_baselines
+        from train.report.terminal import print_baselines
 
         print_baselines(found)
 
@@ -160,8 +160,8 @@ def robustness(
 
     One quantity at a time takes fixed values, all else is as in the store.
     """
-    from train.figures import require_figure_path, robustness_figure, write_figure
-    from train.robustness import measure_robustness
+    from train.problems.defects.robustness import measure_robustness
+    from train.report.figures import require_figure_path, robustness_figure, write_figure
 
     if out:
         require_figure_path(out)
@@ -171,7 +171,7 @@ def robustness(
     if json:
         typer.echo(json_module.dumps(found))
     else:
-        from train.terminal import print_robustness
+        from train.report.terminal import print_robustness
 
         print_robustness(found)
 
@@ -184,7 +184,7 @@ def report(
     ] = None,
 ) -> None:
     """Write a self-contained HTML report of a run or of a store."""
-    from train.report import write_report
+    from train.report.report import write_report
 
     write_report(source, output, store)
     typer.echo(f"wrote {output}")
@@ -201,9 +201,9 @@ def explain(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what a run's network looks at: integrated gradients by class, and ablations."""
-    from train.explanation import explain as explain_part
-    from train.explanation_figure import attribution_figure
-    from train.figures import require_figure_path, write_figure
+    from train.judging.explanation import explain as explain_part
+    from train.report.explanation_figure import attribution_figure
+    from train.report.figures import require_figure_path, write_figure
 
     require_figure_path(output)
     explanation = explain_part(run, store, part.value, along.value)
@@ -212,7 +212,7 @@ def explain(
     if json:
         typer.echo(json_module.dumps(summary))
     else:
-        from train.terminal import print_explanation
+        from train.report.terminal import print_explanation
 
         print_explanation(summary, f"{run}, {part.value} part")
 
@@ -223,7 +223,7 @@ def export_model(
     json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
     """Write a run's model for use elsewhere: weights, a card, a program for torch alone."""
-    from train.export import export_model as export
+    from train.report.export import export_model as export
 
     card = export(run, out)
     if json:
@@ -254,7 +254,7 @@ def predict(
     json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a file.")] = False,
 ) -> None:
     """Refine the host against measured PDFs, then say which defect it has, or refuse to."""
-    from train.prediction import predict_files
+    from train.measured.prediction import predict_files
 
     stated = {
         "rmin": rmin,
@@ -279,11 +279,11 @@ def predict(
         if json:
             typer.echo(json_module.dumps(found.record()))
         else:
-            from train.terminal import print_prediction
+            from train.report.terminal import print_prediction
 
             print_prediction(found)
         if out:
-            from train.prediction_figure import write_figure
+            from train.measured.prediction_figure import write_figure
 
             typer.echo(f"wrote {write_figure(found, out)}", err=True)
     if failed:

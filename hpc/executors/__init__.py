@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 
-from hpc.ledger import Outcome
 from hpc.plan import Task
+from hpc.store.ledger import Outcome
 
 Work = Callable[[Task], Outcome]
 Execute = Callable[[Work, Iterable[Task]], Iterator[Outcome]]

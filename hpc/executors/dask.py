@@ -21,9 +21,9 @@ from hpc.executors import Execute, Work
 from hpc.executors.scheduler import existing_workers
 from hpc.executors.slurm import slurm_workers, srun_workers
 from hpc.executors.workers import Workers, local_workers
-from hpc.ledger import FailedTask, Outcome
 from hpc.plan import Task
-from hpc.supervisor import WorkerStopped, start_worker, stop_worker
+from hpc.store.ledger import FailedTask, Outcome
+from hpc.workers.supervisor import WorkerStopped, start_worker, stop_worker
 
 log = logging.getLogger(__name__)
 

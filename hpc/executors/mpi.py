@@ -16,9 +16,9 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
 from hpc.executors import Execute, Work, serial
-from hpc.ledger import Outcome
 from hpc.plan import Task
-from hpc.supervisor import start_worker, stop_worker
+from hpc.store.ledger import Outcome
+from hpc.workers.supervisor import start_worker, stop_worker
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hpc.executors import Execute
-from hpc.supervisor import start_worker, stop_worker
+from hpc.workers.supervisor import start_worker, stop_worker
 
 
 @contextmanager

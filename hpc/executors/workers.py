@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from distributed import Client, LocalCluster, SpecCluster
 
-from hpc.supervisor import ONE_THREAD
+from hpc.workers.supervisor import ONE_THREAD
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """The lattice engine in torch: many variants of many crystals at once, on a GPU.
 
-`pdfcalc.lattice` describes the computation. What differs:
+`pdfcalc.pdf.lattice` describes the computation. What differs:
 
 - A change is one list of places with the change of each: own atom gone or put, foreign atom come,
   or gone and come. Pairs of places are counted by class with one lookup each, in a table of classes
@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdfcalc.crystals.scattering import scattering_power
 from pdfcalc.gpu.device import memory_budget
 from pdfcalc.gpu.response import MeshResponse
 from pdfcalc.gpu.tables import Tables
-from pdfcalc.lattice import Change, LatticeCrystal
-from pdfcalc.parameters import PDFParameters
-from pdfcalc.scattering import scattering_power
+from pdfcalc.pdf.lattice import Change, LatticeCrystal
+from pdfcalc.pdf.parameters import PDFParameters
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """The pairs engine in torch: every pair of atoms of many structures by itself, on a GPU.
 
-`pdfcalc.pairs` describes the computation. What differs:
+`pdfcalc.pdf.pairs` describes the computation. What differs:
 
 - Atoms are packed into blocks, and pairs of blocks too far apart are left out, so that a batch is
   one list of tiles of equal size. Finding it waits for the device once a batch.
@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pdfcalc.crystals.structure import AtomicStructure
 from pdfcalc.gpu.device import full_precision, fused, memory_budget
 from pdfcalc.gpu.response import MeshResponse
 from pdfcalc.kernels import SAME_PLACE
 from pdfcalc.kernels.mesh import MARGIN, STENCIL, mesh_shares
-from pdfcalc.parameters import PDFParameters
-from pdfcalc.species import species_of
-from pdfcalc.structure import AtomicStructure
+from pdfcalc.pdf.parameters import PDFParameters
+from pdfcalc.pdf.species import species_of
 
 _BIN = 0.001
 """Widest bin of distance, A; linear shares over it change peaks by parts in 100,000."""

@@ -1,10 +1,10 @@
 """Weights on a mesh of distances to G(r), as one matrix product on a GPU.
 
-`pdfcalc.peaks` and `pdfcalc.response` describe the computation and give its constants. Here the
-blur and the instrument's response are multiplied out beforehand: row m of a matrix P(u) is G(r) of
-a pair at mesh point m with sum of Uiso u. P is smooth in log u, so that Chebyshev's interpolation
-(Trefethen, Approximation Theory and Approximation Practice, 2013, ch. 5) between a few nodes gives
-it for any u, and no distance, Uiso or host needs a matrix of its own:
+`pdfcalc.pdf.peaks` and `pdfcalc.pdf.response` describe the computation and give its constants. Here
+the blur and the instrument's response are multiplied out beforehand: row m of a matrix P(u) is G(r)
+of a pair at mesh point m with sum of Uiso u. P is smooth in log u, so that Chebyshev's
+interpolation (Trefethen, Approximation Theory and Approximation Practice, 2013, ch. 5) between a
+few nodes gives it for any u, and no distance, Uiso or host needs a matrix of its own:
 
     G = sum over nodes n and mesh points m of  (sum over u of  share_n(u) weight_um)  P_nm(r)
 
@@ -22,9 +22,9 @@ from torch import Tensor
 
 from pdfcalc.gpu.device import full_precision
 from pdfcalc.kernels.mesh import MARGIN, STENCIL
-from pdfcalc.parameters import PDFParameters
-from pdfcalc.peaks import longest_distance, mesh_fineness, peak_height, peak_width
-from pdfcalc.response import baseline_response, instrument_response, sampling_strides
+from pdfcalc.pdf.parameters import PDFParameters
+from pdfcalc.pdf.peaks import longest_distance, mesh_fineness, peak_height, peak_width
+from pdfcalc.pdf.response import baseline_response, instrument_response, sampling_strides
 
 _NODES = (4.0, 3.7)
 """So many nodes, and more by this times log(highest / lowest), interpolate exp(-x u) to 1e-6."""

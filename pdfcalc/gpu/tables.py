@@ -9,15 +9,15 @@ import torch
 from scipy.sparse import coo_matrix
 from torch import Tensor
 
-from pdfcalc.displacements import Sites
+from pdfcalc.crystals.displacements import Sites
+from pdfcalc.crystals.scattering import scattering_power
 from pdfcalc.gpu.device import full_precision
 from pdfcalc.gpu.response import MeshResponse
 from pdfcalc.kernels.counts import count_around
 from pdfcalc.kernels.mesh import STENCIL, mesh_shares
-from pdfcalc.lattice import LatticeCrystal
-from pdfcalc.parameters import PDFParameters
-from pdfcalc.peaks import Shells
-from pdfcalc.scattering import scattering_power
+from pdfcalc.pdf.lattice import LatticeCrystal
+from pdfcalc.pdf.parameters import PDFParameters
+from pdfcalc.pdf.peaks import Shells
 
 
 class Tables:

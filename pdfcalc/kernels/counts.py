@@ -1,4 +1,4 @@
-"""Loops over places and displacements; `pdfcalc.displacements` says what they are for."""
+"""Loops over places and displacements; `pdfcalc.crystals.displacements` says what they are for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loops over distances and the mesh on which they are laid; `pdfcalc.peaks` says what for."""
+"""Loops over distances and the mesh on which they are laid; `pdfcalc.pdf.peaks` says what for."""
 
 from __future__ import annotations
 

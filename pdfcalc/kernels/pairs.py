@@ -1,4 +1,4 @@
-"""Loops over pairs of atoms; `pdfcalc.pairs` says what they are for."""
+"""Loops over pairs of atoms; `pdfcalc.pdf.pairs` says what they are for."""
 
 from __future__ import annotations
 

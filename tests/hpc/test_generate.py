@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from runs import TOML, files_of
 
-from defectgen.library import embedded_library, write_library
+from defectgen.hosts.library import embedded_library, write_library
 from hpc.description import LibrarySettings, RunDescription, read_description
 from hpc.executors import start_executor
 from hpc.generate import Summary, generate
-from hpc.inspect import atoms_of_row, status, verify
 from hpc.plan import select_hosts
-from hpc.store import Store
-from hpc.work import host_rows
+from hpc.store.inspect import atoms_of_row, status, verify
+from hpc.store.store import Store
+from hpc.workers.work import host_rows
 from pdfcalc import PDFParameters, calculate_pdf
 
 SMALL = RunDescription.model_validate(tomllib.loads(TOML))
@@ -217,7 +217,7 @@ def test_published_only_leaves_derived_hosts_out(tmp_path):
 
 def test_values_that_are_not_finite_are_the_fault_of_the_host(oracle, monkeypatch):
     monkeypatch.setattr(
-        "hpc.observables.PairDistributionFunction.compute",
+        "hpc.observables.pdf.PairDistributionFunction.compute",
         lambda self, crystal, changes: np.full((len(changes), 60), np.nan),
     )
     store = Store(oracle)
@@ -329,7 +329,7 @@ def test_names_are_unicode_in_any_locale(oracle, tmp_path, monkeypatch):
 
 def test_importing_needs_no_cluster_and_no_torch():
     code = (
-        "import sys, hpc.generate, hpc.inspect; "
+        "import sys, hpc.generate, hpc.store.inspect; "
         "print([m for m in ('torch', 'dask', 'distributed', 'mpi4py') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

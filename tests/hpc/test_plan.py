@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defectgen.library import embedded_library, open_library, write_library
+from defectgen.hosts.library import embedded_library, open_library, write_library
 from hpc.description import LibrarySettings, RunDescription
 from hpc.plan import Shard, Task, evenly_spaced, plan_shards, select_hosts, task_of
-from hpc.store import hash_inputs
+from hpc.store.store import hash_inputs
 
 HOSTS = embedded_library()
 

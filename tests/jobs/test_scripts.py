@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from runs import TOML
 
-from hpc.inspect import verify
+from hpc.store.inspect import verify
 
 PROJECT = Path(__file__).parents[2]
 JOBS = PROJECT / "jobs"

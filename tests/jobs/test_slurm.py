@@ -10,7 +10,7 @@ import pytest
 from cluster import Slurm
 from runs import TOML, Bench
 
-from hpc.inspect import verify
+from hpc.store.inspect import verify
 
 pytestmark = pytest.mark.slurm
 

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from defectgen.host import Host
-from defectgen.library import embedded_library
-from defectgen.settings import DefectSettings
-from defectgen.variants import HostSupercell
+from defectgen.hosts.host import Host
+from defectgen.hosts.library import embedded_library
+from defectgen.point_defects.settings import DefectSettings
+from defectgen.point_defects.variants import HostSupercell
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
-from pdfcalc.displacements import Occupied
+from pdfcalc.crystals.displacements import Occupied
 from pdfcalc.gpu.lattice import LatticeBatch, pdfs
 from pdfcalc.gpu.pairs import PairsBatch, _shifts, stack
 from pdfcalc.gpu.pairs import pdfs as pairs_pdfs
 from pdfcalc.gpu.response import MeshResponse
 from pdfcalc.kernels.mesh import mesh_shares
-from pdfcalc.lattice import Change
+from pdfcalc.pdf.lattice import Change
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu])]

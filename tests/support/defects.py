@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from defectgen.elements import debye_uiso, metals
-from defectgen.settings import IMPURITY_KINDS, KIND_SETS, KINDS
-from defectgen.variants import HostSupercell, Variant
-from pdfcalc.displacements import Occupied
+from defectgen.hosts.elements import debye_uiso, metals
+from defectgen.point_defects.settings import IMPURITY_KINDS, KIND_SETS, KINDS
+from defectgen.point_defects.variants import HostSupercell, Variant
+from pdfcalc.crystals.displacements import Occupied
 
 
 def assert_holds_what_it_says(supercell: HostSupercell, variant: Variant) -> None:

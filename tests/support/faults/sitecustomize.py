@@ -45,7 +45,7 @@ def _kill_at(event: int, whom: str, folder: Path, store: str) -> None:
         if about_store and _count(counter) == event:
             if whom == "group":
                 os.killpg(os.getpgrp(), signal.SIGKILL)
-            is_child = "hpc.child" in sys.orig_argv
+            is_child = "hpc.workers.child" in sys.orig_argv
             os.kill(os.getppid() if whom == "worker" and is_child else os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
@@ -91,13 +91,13 @@ def _patch(work: ModuleType, faults: dict[str, Any], folder: Path) -> None:
 
 
 class _Finder:
-    """Patches hpc.work once it is imported."""
+    """Patches hpc.workers.work once it is imported."""
 
     def __init__(self, faults: dict[str, Any]) -> None:
         self.faults = faults
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
-        if name != "hpc.work":
+        if name != "hpc.workers.work":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

@@ -1,0 +1,1 @@
+"""Studies that find something out, and write a page of docs/."""

@@ -1,0 +1,111 @@
+"""What runs claim of simulated measurements of hosts that they never saw.
+
+    python -m benchmarks.studies.claims --store metals.zarr --runs RUN [RUN ...]
+
+Crystals, defects, instruments, noise and slow errors are drawn as for the training of the recipe
+`measured`, in hosts of each run's test part. Each measurement is written to a file and goes the
+whole way of `defectpdf predict`, from the host as the store has it. Prints, for each class, how
+often a defect is claimed, how often that is the right kind, and how often the answer is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from hpc.store.store import Store
+from pdfcalc import write_gr
+from train.data.store import PRISTINE, read_store
+from train.fitting.loop import evenly
+from train.measured.prediction import REFUSED_VERDICT, Predictor, Structure
+from train.problems.defects.fresh_draws import FreshDraws, Variation
+from train.runs.rundir import read_rows
+
+_SCALE = 0.7  # of the measurements, which is to be refined
+
+
+def verdicts(run: Path, store_path: Path, count: int) -> list[tuple[str, str]]:
+    """Of some `count` measurements, evenly over the hosts: what there is, and the verdict."""
+    predictor = Predictor(run)
+    config = predictor.config
+    store = read_store(store_path, config.recipe.pristine)
+    variation = config.recipe.variation
+    if PRISTINE not in config.classes or variation == Variation():
+        raise ValueError(f"{run} is no run on measurements: train one with --recipe measured")
+    draws = FreshDraws.of_store(store_path, variation, config.seed)
+    rows = evenly(read_rows(run, "test", store), count)
+    hosts = Store(store_path).hosts
+    found = []
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "measured.gr")
+        for row in rows:
+            host, variant = store.rows[row].tolist()
+            _measure(draws, host, int(store.label[host, variant]), variant, file)
+            structure = Structure.of_host(store_path, hosts[host])
+            verdict = predictor.predict(structure, file, {}).verdict
+            found.append((config.classes[store.target[row]], verdict))
+    return found
+
+
+def _measure(draws: FreshDraws, host: int, label: int, number: int, file: Path) -> None:
+    """Write a drawn measurement; its crystal and instrument are none that the store has."""
+    _, _, pdf = draws.variant(host, label, number, epoch=0)
+    drawn = draws.sample(np.array([host]), np.array([label]), np.array([number]), epoch=0)
+    r, g = pdf.parameters.r[pdf.stored], drawn.defective[0].numpy()
+    write_gr(file, r[g != 0], _SCALE * g[g != 0], pdf.parameters)
+
+
+def count_claims(found: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """A line for each class; parts of all its measurements, `right` of those with a claim."""
+    lines = []
+    for name in dict.fromkeys(true for true, _ in found):
+        verdicts_of = Counter(verdict for true, verdict in found if true == name)
+        n = verdicts_of.total()
+        refused = verdicts_of[REFUSED_VERDICT]
+        claims = n - refused - verdicts_of[PRISTINE]
+        right = verdicts_of[name] / claims if claims and name != PRISTINE else None
+        line = {"class": name, "n": n, "claimed": claims / n, "right": right}
+        lines.append(line | {"refused": refused / n})
+    return lines
+
+
+def print_claims(lines: Sequence[dict[str, Any]]) -> None:
+    table = Table("class", title="simulated measurements of unseen hosts")
+    for heading in ("PDFs", "defect claimed", "of these the right kind", "refused"):
+        table.add_column(heading, justify="right")
+    for line in lines:
+        rates = (line[key] for key in ("claimed", "right", "refused"))
+        shown = ("" if rate is None else f"{rate:.1%}" for rate in rates)
+        table.add_row(line["class"], str(line["n"]), *shown)
+    Console(highlight=False).print(table)
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--store", type=Path, required=True, help="of `defectpdf generate`")
+    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="finished runs on it")
+    parser.add_argument("--count", type=int, default=300, help="measurements of each run")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
+    options = parser.parse_args()
+    try:
+        found = [one for run in options.runs for one in verdicts(run, options.store, options.count)]
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"error: {error}\n")
+    lines = count_claims(found)
+    if options.json:
+        print(json.dumps(lines))
+    else:
+        print_claims(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Elemental crystals that variants are made of: hosts, their libraries, their elements."""

@@ -1,0 +1,204 @@
+"""Reading and writing libraries of hosts, and the library that comes with the package."""
+
+from __future__ import annotations
+
+import os
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, overload
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from defectgen.hosts.host import Host
+
+_HOSTS = TypeAdapter(list[Host])
+_TWO_IN_A_LINE = re.compile(rb"\}\s*,\s*\{")
+
+
+def _parse(text: str | bytes, name: str) -> list[Host]:
+    try:
+        hosts = _HOSTS.validate_json(text)
+    except ValidationError as error:
+        raise ValueError(_no_library(name, error)) from None
+    repeated = [id_ for id_, count in Counter(host.id for host in hosts).items() if count > 1]
+    if repeated:
+        raise ValueError(_repeated(name, repeated[0]))
+    return hosts
+
+
+def _no_library(name: str, error: ValidationError, *place: int) -> str:
+    first = error.errors()[0]
+    at = ".".join(map(str, (*place, *first["loc"])))
+    return f"{name} is not a library of hosts{at and f' at {at}'}: {first['msg']}"
+
+
+def _repeated(name: str, id_: str) -> str:
+    return f"{name}: host id {id_!r} occurs more than once"
+
+
+@lru_cache(maxsize=1)
+def _embedded() -> tuple[Host, ...]:
+    source = files("defectgen.hosts").joinpath("data", "library.json")
+    return tuple(_parse(source.read_bytes(), str(source)))
+
+
+def embedded_library(published_only: bool = False) -> list[Host]:
+    """The library that comes with the package, described in `defectgen.hosts.build_library`.
+
+    With `published_only`, without the derived entries.
+    """
+    return [host for host in _embedded() if host.origin == "published" or not published_only]
+
+
+def read_library(path: str | Path) -> list[Host]:
+    """Hosts of a library file, all at once; `open_library` is for large ones.
+
+    Raises ValueError, with the file's name, if it cannot be read, is not a valid library or has
+    an id twice.
+    """
+    with _opened(path) as file:
+        return _parse(file.read(), str(path))
+
+
+def open_library(path: str | Path) -> Sequence[Host]:
+    """Hosts of a library file, read when they are asked for if each has a line of its own.
+
+    So `write_library` lays them out; a file in another layout is read at once.
+
+    Raises:
+        ValueError: as `read_library` does. Where hosts are read later, what is wrong with a host
+            is found when it is read, and a repeated id at the end of a loop over all.
+    """
+    starts = _line_starts(path)
+    if starts is None:
+        return read_library(path)
+    return LibraryFile(Path(path), starts, np.arange(len(starts) - 1))
+
+
+class LibraryFile(Sequence[Host]):
+    """Hosts of a file with one host a line. Slices read nothing either.
+
+    Args:
+        starts: (n_lines + 1,) where each host's line begins; the last one ends at the last entry.
+        lines: (n,) the lines of the hosts in this sequence.
+    """
+
+    def __init__(self, path: Path, starts: np.ndarray, lines: np.ndarray) -> None:
+        self.path, self._starts, self._lines = path, starts, lines
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, index: int) -> Host: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> LibraryFile: ...
+
+    def __getitem__(self, index: int | slice) -> Host | LibraryFile:
+        if isinstance(index, slice):
+            return LibraryFile(self.path, self._starts, self._lines[index])
+        return next(self._read(self._lines[[index]]))
+
+    def __iter__(self) -> Iterator[Host]:
+        hashes = array("q")
+        for host in self._read(self._lines):
+            hashes.append(hash(host.id))
+            yield host
+        self._refuse_repeated_ids(np.array(hashes, dtype=np.int64))
+
+    def take(self, places: np.ndarray) -> LibraryFile:
+        """The hosts at these places of the sequence, in this order."""
+        return LibraryFile(self.path, self._starts, self._lines[places])
+
+    def _read(self, lines: np.ndarray) -> Iterator[Host]:
+        starts = self._starts
+        with _opened(self.path) as file:
+            for line in lines:
+                file.seek(starts[line])
+                text = file.read(starts[line + 1] - starts[line]).rstrip(b",\n")
+                try:
+                    yield Host.model_validate_json(text)
+                except ValidationError as error:
+                    raise ValueError(_no_library(str(self.path), error, line)) from None
+
+    def _refuse_repeated_ids(self, hashes: np.ndarray) -> None:
+        # The hashes stand for the ids, which would fill the memory; different ids may share one.
+        found, counts = np.unique(hashes, return_counts=True)
+        suspects = np.flatnonzero(np.isin(hashes, found[counts > 1]))
+        if not len(suspects):
+            return
+        ids = Counter(host.id for host in self._read(self._lines[suspects]))
+        id_, count = ids.most_common(1)[0]
+        if count > 1:
+            raise ValueError(_repeated(str(self.path), id_))
+
+
+def take(hosts: Sequence[Host], places: np.ndarray) -> Sequence[Host]:
+    """The hosts at these places, in this order, read no earlier than `hosts` themselves are."""
+    if isinstance(hosts, LibraryFile):
+        return hosts.take(places)
+    return [hosts[place] for place in places.tolist()]
+
+
+def _line_starts(path: str | Path) -> np.ndarray | None:
+    """Where each host's line and the closing one begin; None in another layout."""
+    starts, position, more = array("q"), len(b"[\n"), True
+    with _opened(path) as file:
+        if file.readline(3) != b"[\n":
+            return None
+        for line in file:
+            starts.append(position)
+            position += len(line)
+            if not more:
+                closed = line.strip() == b"]" and not file.read(1)
+                return np.array(starts) if closed else None
+            whole = line.startswith(b"{") and line.endswith((b"},\n", b"}\n"))
+            if not whole or _TWO_IN_A_LINE.search(line):
+                return None
+            more = line.endswith(b",\n")
+    return None
+
+
+def write_library(path: str | Path, hosts: Iterable[Host]) -> None:
+    """Write hosts as JSON, one host a line, so that two versions of a library compare well.
+
+    The file is there whole or, if this is interrupted, as it was before.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():  # a pipe, say, has nothing to be kept
+        with path.open("wb") as file:
+            file.writelines(_json_lines(hosts))
+        return
+    target = path.resolve()
+    temporary = target.with_name(f"{target.name}.partial")
+    try:
+        with temporary.open("wb") as file:
+            file.writelines(_json_lines(hosts))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _json_lines(hosts: Iterable[Host]) -> Iterator[bytes]:
+    yield b"[\n"
+    separator = b""
+    for host in hosts:
+        yield separator + host.model_dump_json().encode()
+        separator = b",\n"
+    yield b"\n]\n"
+
+
+def _opened(path: str | Path) -> IO[bytes]:
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise ValueError(f"cannot read the library {path}: {error.strerror}") from error

@@ -1,0 +1,63 @@
+"""The loop of `place_draws` over rows, orbits and places, compiled for the CPU."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+
+from pdfcalc.kernels import compiled
+
+
+@compiled
+def draw_apart(seeds, counts, sublattices, bounds, taken_with, table_rows, n_places, place):
+    """Draw places of rows by rising random key, none too near another; fill place (b, D) with them.
+
+    Args:
+        seeds: (b,) uint64.
+        counts: (b,) places to draw.
+        sublattices: (b, A) of which each row tries one after the other.
+        bounds: (b, L + 1) first place of each of a row's sublattices.
+        taken_with: (U, P, K) tables as `DefectDraws` has them.
+        table_rows: (b,) the table of each row.
+        n_places: of each row's host.
+
+    Returns:
+        (b,) whether there was no room.
+    """
+    missing = np.zeros(len(seeds), dtype=np.bool_)
+    for row in range(len(seeds)):
+        found = 0
+        for attempt in range(sublattices.shape[1]):
+            sublattice = sublattices[row, attempt]
+            start, stop = bounds[row, sublattice], bounds[row, sublattice + 1]
+            taken = np.zeros(n_places + 1, dtype=np.bool_)
+            # Key and place in one number, so that the lower place is first of equal keys.
+            heap = [
+                np.int64((_word(seeds[row], attempt * n_places + p) >> np.uint64(33)) << 32)
+                | np.int64(p)
+                for p in range(start, stop)
+            ]
+            heapq.heapify(heap)
+            found = 0
+            while found < counts[row] and len(heap) > 0:
+                chosen = heapq.heappop(heap) & 0xFFFFFFFF
+                if taken[chosen]:
+                    continue
+                place[row, found] = chosen
+                found += 1
+                for other in taken_with[table_rows[row], chosen]:
+                    taken[other] = True
+            if found == counts[row]:
+                break
+        missing[row] = found < counts[row]
+    return missing
+
+
+@compiled
+def _word(seed, counter):
+    """The 63-bit word of splitmix64 at a counter."""
+    word = seed + np.uint64(counter + 1) * np.uint64(0x9E3779B97F4A7C15)
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (word ^ (word >> np.uint64(31))) & np.uint64(0x7FFFFFFFFFFFFFFF)

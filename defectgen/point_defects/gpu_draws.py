@@ -1,0 +1,249 @@
+"""Random defects drawn on a GPU, for many hosts at once.
+
+`defectgen.point_defects.variants` describes the draws; these follow the same distribution. What
+differs: the random numbers of a row are those of `defectgen.point_defects.random_words` for the
+row's own seed. Rows are independent of each other: the same seed gives the same defects in any
+batch, on any device. `defectgen.point_defects.place_draws` draws their places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from defectgen.hosts.elements import atomic_number, debye_uiso
+from defectgen.point_defects.place_draws import ORBITS, PlaceDraws
+from defectgen.point_defects.random_words import random_words, uniform
+from defectgen.point_defects.settings import INTERSTITIAL_KINDS, KIND_SETS, KINDS
+from defectgen.point_defects.variants import HostSupercell, Variant
+from pdfcalc.crystals.displacements import Occupied
+from pdfcalc.pdf.lattice import Change
+
+_FRACTION, _IMPURITY, _SHARE, _SHUFFLE = -1, -2, -3, 2 * ORBITS
+"""Counters of random words, the last and below for each place; others are of `place_draws`."""
+_IS_BETWEEN = np.array([kind in INTERSTITIAL_KINDS for kind in KINDS])
+_HOLDS = np.array([[kind in kinds for kind in KINDS] for kinds in KIND_SETS])
+"""Whether a variant of a label holds each kind."""
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Defective states of hosts, one a row; D is the most defects of any host.
+
+    Args:
+        host: (B,) index of the host, in CPU memory.
+        n_used: (B,) most defects that such a host can have, in CPU memory.
+        label: (B,) place of what it holds in `KIND_SETS`; 0 for the pristine host.
+        n_defects: (B, 4) number of defects of each of `KINDS`.
+        concentration: (B,) number of all defects as a fraction of the host's atoms.
+        impurity: (B,) index of the foreign element in the settings' list, -1 where there is none.
+        atomic_number: (B,) of the foreign element, 0 where there is none.
+        uiso: (B,) of the foreign atoms, or the host's where there are none, A^2.
+        place: (B, D) site * cells + cell of each defect: first vacancies, then substitutions,
+            interstitials and self-interstitials.
+        gone: (B, D) 1 where a host atom is taken away, -1 where one is put, else 0.
+        come: (B, D) 1 where a foreign atom is put, else 0.
+    """
+
+    host: np.ndarray
+    n_used: np.ndarray
+    label: Tensor
+    n_defects: Tensor
+    concentration: Tensor
+    impurity: Tensor
+    atomic_number: Tensor
+    uiso: Tensor
+    place: Tensor
+    gone: Tensor
+    come: Tensor
+
+
+class DefectDraws:
+    """Hosts prepared for any number of draws.
+
+    Args:
+        supercells: of one `DefectSettings`.
+        memory: bytes to take at once; None for what suits the device.
+
+    Raises:
+        ValueError: no number of defects of a host gives a fraction in the range.
+    """
+
+    def __init__(
+        self,
+        supercells: Sequence[HostSupercell],
+        device: torch.device | str = "cpu",
+        memory: int | None = None,
+    ) -> None:
+        self.device = torch.device(device)
+        self.supercells = list(supercells)
+        hosts = [supercell.host for supercell in supercells]
+        self._settings = supercells[0].settings
+        self._low, self._high = self._settings.fraction
+        ranges = np.array([supercell.count_range for supercell in supercells])
+        self._most = ranges[:, 1]
+        self._fewest, self._largest = self._tensor(ranges.T)
+        self._n_atoms = self._tensor([supercell.n_atoms for supercell in supercells])
+        self._n_cells = int(np.prod(self._settings.supercell))
+        elements = list(self._settings.impurities)
+        own = [elements.index(h.element) if h.element in elements else -1 for h in hosts]
+        self._own, self._n_elements = self._tensor(own), len(elements)
+        self._atomic_numbers = self._tensor([*map(atomic_number, elements), 0])
+        # Behind the impurities' displacements comes that of the host's own atoms.
+        uiso = [
+            [*(debye_uiso(e, host.temperature or 300.0) for e in elements), host.uiso]
+            for host in hosts
+        ]
+        self.uiso_ranges = np.stack([np.min(uiso, axis=1), np.max(uiso, axis=1)], axis=1)
+        """(H, 2) lowest and highest Uiso of any atom of any variant of each host, A^2."""
+        self._uiso = self._tensor(uiso)
+        self._places = PlaceDraws(supercells, self.device, memory)
+        is_first = _HOLDS & (_HOLDS.cumsum(axis=1) == 1)
+        self._is_first, self._is_second = self._tensor(is_first), self._tensor(_HOLDS & ~is_first)
+        self._n_kinds = self._tensor(_HOLDS.sum(axis=1))
+
+    def _tensor(self, values: object) -> Tensor:
+        return torch.as_tensor(np.asarray(values), device=self.device)
+
+    def draw(self, host: np.ndarray, label: np.ndarray, seeds: Tensor) -> Draws:
+        """Draw the defects of B rows.
+
+        Args:
+            host: (B,) index of each row's host, in CPU memory.
+            label: (B,) what it holds, as in `Draws`, in CPU memory.
+            seeds: (B,) int64 seed of each row; any numbers.
+
+        Raises:
+            ValueError: a label is none of the settings', or a host has no room for so many
+            interstitials. Only where its room is not certain beforehand is that looked for, which
+            waits for the device.
+        """
+        last = self._settings.n_labels - 1
+        if len(label) and not 0 <= label.min() <= label.max() <= last:
+            wrong = label.min() if label.min() < 0 else label.max()
+            raise ValueError(f"label {wrong}: the kinds of defect are 0 to {last}")
+        hosts, labels = (torch.from_numpy(one).to(self.device) for one in (host, label))
+        n_defects = self._draw_numbers(hosts, labels, seeds)
+        vacancies, own, substitutions, between = n_defects[..., None].unbind(1)
+        impurity = self._draw_impurity(hosts, (substitutions + between)[:, 0] > 0, seeds)
+        place = self._draw_places(host, label, n_defects, seeds)
+        column = torch.arange(place.shape[1], device=self.device)
+        count = n_defects.sum(dim=1, keepdim=True)
+        is_used, is_own = column < count, column >= count - own
+        is_gone = column < vacancies + substitutions
+        return Draws(
+            host,
+            self._most[host],
+            labels,
+            n_defects,
+            (count[:, 0] / self._n_atoms[hosts]).float(),
+            impurity,
+            self._atomic_numbers[impurity],
+            self._uiso[hosts, impurity].float(),
+            place * is_used,
+            is_gone.float() - (is_used & is_own).float(),
+            ((column >= vacancies) & ~is_own).float(),
+        )
+
+    def variant(self, draws: Draws, row: int) -> Variant:
+        """A row of draws as `HostSupercell.variant` gives it, for its atoms or its storage."""
+        impurity, n_defects = int(draws.impurity[row]), tuple(draws.n_defects[row].tolist())
+        concentration = sum(n_defects) / self.supercells[draws.host[row]].n_atoms
+        element = self._settings.impurities[impurity] if impurity >= 0 else None
+        (change,) = self.changes(draws, slice(row, row + 1))
+        return Variant(int(draws.label[row]), n_defects, concentration, element, change)
+
+    def changes(self, draws: Draws, rows: slice = slice(None)) -> list[Change]:
+        """Rows of draws as the engines on the CPU take them."""
+        host, impurity = draws.host[rows], draws.impurity[rows].cpu().numpy()
+        site, away = np.divmod(draws.place[rows].cpu().numpy(), self._n_cells)
+        cell = np.stack(np.unravel_index(away, self._settings.supercell), axis=-1)
+        # Not `draws.uiso`, of which float32 would tell a host's own atoms from each other.
+        uiso = self._uiso.cpu().numpy()[host, impurity].tolist()
+        elements = [
+            self._settings.impurities[which] if which >= 0 else self.supercells[index].host.element
+            for index, which in zip(host.tolist(), impurity.tolist(), strict=True)
+        ]
+        changes = []
+        for row, (vacancies, own, substitutions, between) in enumerate(
+            draws.n_defects[rows].tolist()
+        ):
+            on_host = vacancies + substitutions
+            places = Occupied(site[row], cell[row])
+            removed, added = places[:on_host], places[vacancies : on_host + between]
+            put = places[on_host + between : on_host + between + own]
+            changes.append(Change(removed, added, elements[row], uiso[row], put))
+        return changes
+
+    def _draw_numbers(self, hosts: Tensor, labels: Tensor, seeds: Tensor) -> Tensor:
+        """(B, 4) defects of each kind: all together, and how two kinds share them."""
+        n_atoms, fewest, n_kinds = self._n_atoms[hosts], self._fewest[hosts], self._n_kinds[labels]
+        fraction = self._low + (self._high - self._low) * _uniform(seeds, _FRACTION)
+        count = torch.round(fraction * n_atoms).long()
+        count = torch.minimum(torch.maximum(count, n_kinds * fewest), self._largest[hosts])
+        share = fewest + (_uniform(seeds, _SHARE) * (count - 2 * fewest + 1)).long()
+        first = torch.where(n_kinds == 2, share, count)[:, None]
+        return self._is_first[labels] * first + self._is_second[labels] * (count[:, None] - first)
+
+    def _draw_impurity(self, hosts: Tensor, is_foreign: Tensor, seeds: Tensor) -> Tensor:
+        own = self._own[hosts]
+        n_choices = self._n_elements - (own >= 0).long()
+        chosen = (_uniform(seeds, _IMPURITY) * n_choices).long()
+        chosen = chosen + ((own >= 0) & (chosen >= own))
+        return torch.where(is_foreign, chosen, -1)
+
+    def _draw_places(
+        self, host: np.ndarray, label: np.ndarray, n_defects: Tensor, seeds: Tensor
+    ) -> Tensor:
+        """(B, D) places as in `Draws`; what lies behind a row's defects has no meaning."""
+        held = _HOLDS[label]
+        on_host, between = (
+            np.flatnonzero(held[:, kinds].any(axis=1)) for kinds in (~_IS_BETWEEN, _IS_BETWEEN)
+        )
+        # All drawn together, those of both sorts of place twice.
+        drawn = np.concatenate([on_host, between])
+        is_between = np.arange(len(drawn)) >= len(on_host)
+        rows = torch.from_numpy(drawn).to(self.device)
+        first, second = rows[: len(on_host)], rows[len(on_host) :]
+        vacancies, own, substitutions, foreign = n_defects.unbind(1)
+        n_on_host, n_between = vacancies + substitutions, own + foreign
+        counts = torch.cat([n_on_host[first], n_between[second]])
+        found = self._places.draw(host[drawn], is_between, counts, seeds[rows])
+        place = found.new_zeros((len(host), found.shape[1]))
+        place[first] = found[: len(on_host)]
+        behind = found[len(on_host) :]
+        if self._settings.mixed_variants:
+            both = torch.from_numpy(np.flatnonzero(held[between][:, _IS_BETWEEN].all(axis=1)))
+            both = both.to(self.device)
+            of = second[both]
+            behind[both] = _shuffled(behind[both], n_between[of], seeds[of])
+        column = torch.arange(place.shape[1], device=self.device) - n_on_host[second, None]
+        behind = behind.gather(1, column.clamp(min=0))
+        place[second] = torch.where(column < 0, place[second], behind)
+        return place
+
+
+def random_seeds(n_rows: int, generator: torch.Generator) -> Tensor:
+    """(n_rows,) seeds of rows, on the generator's device."""
+    ends = torch.iinfo(torch.int64)
+    device = generator.device
+    return torch.randint(ends.min, ends.max, (n_rows,), generator=generator, device=device)
+
+
+def _uniform(seeds: Tensor, counter: int) -> Tensor:
+    return uniform(seeds, torch.full_like(seeds, counter))
+
+
+def _shuffled(place: Tensor, count: Tensor, seeds: Tensor) -> Tensor:
+    """Places (b, D) of which the first `count` (b,) are in a random order.
+
+    The order in which they were drawn is not: the first had more room around them.
+    """
+    column = torch.arange(place.shape[1], device=place.device)
+    keys = random_words(seeds[:, None], _SHUFFLE - column)
+    keys = keys.masked_fill(column >= count[:, None], torch.iinfo(torch.int64).max)
+    return place.gather(1, keys.argsort(dim=1, stable=True))

@@ -1,0 +1,212 @@
+"""Defect variants of a host: which atoms leave which sites, and which come."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from defectgen.hosts.elements import debye_uiso
+from defectgen.hosts.host import Host
+from defectgen.point_defects.settings import IMPURITY_KINDS, KIND_SETS, KINDS, DefectSettings
+from defectgen.sites.interstitial import interstitial_sites
+from defectgen.sites.voids import nearest_neighbour
+from pdfcalc.crystals.displacements import NOWHERE, Occupied, Sites
+from pdfcalc.crystals.structure import AtomicStructure
+from pdfcalc.pdf.lattice import Change, LatticeCrystal
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """One defective (or the pristine) state of a host's supercell.
+
+    Args:
+        label: place of what it holds in `KIND_SETS`; 0 for the pristine host.
+        n_defects: number of defects of each of `KINDS`.
+        concentration: number of all defects as a fraction of the host's atoms.
+        impurity: symbol of the foreign element; None where there is none.
+        change: the sites emptied and filled.
+    """
+
+    label: int
+    n_defects: tuple[int, ...]
+    concentration: float
+    impurity: str | None
+    change: Change
+
+
+class HostSupercell:
+    """A host's supercell with all sites a defect may use: its own atoms' first."""
+
+    def __init__(self, host: Host, settings: DefectSettings) -> None:
+        self.host, self.settings = host, settings
+        self.orbits = interstitial_sites(host)
+        frac = np.concatenate([np.array(host.frac), *(orbit.frac for orbit in self.orbits)])
+        repeats = np.array(settings.supercell, dtype=np.int64)
+        sites = Sites(frac, repeats, host.lattice * repeats[:, None])
+        self.crystal = LatticeCrystal(sites, len(host.frac), host.element, host.uiso)
+        self.n_atoms = len(host.frac) * int(np.prod(repeats))
+
+    def variant(self, seed: int, index: int) -> Variant:
+        """Variant `index`, drawn from (seed, host id, index) and nothing else.
+
+        Raises:
+            ValueError: the host has no room for so many interstitials, or no number of defects
+            gives a fraction in the range.
+        """
+        kinds = self.settings.kinds_of(index)
+        rng = np.random.default_rng(_seed_sequence(seed, self.host.id, index))
+        n_defects = self._draw_numbers(rng, kinds)
+        element, uiso, impurity = self.host.element, self.host.uiso, None
+        if set(kinds) & set(IMPURITY_KINDS):
+            element = impurity = self._draw_impurity(rng)
+            uiso = debye_uiso(element, self.host.temperature or 300.0)
+        removed, added, own = self._draw_places(rng, *n_defects)
+        change = Change(removed, added, element, uiso, own)
+        concentration = sum(n_defects) / self.n_atoms
+        return Variant(KIND_SETS.index(kinds), n_defects, concentration, impurity, change)
+
+    def atoms(self, variant: Variant) -> AtomicStructure:
+        """The atoms of a variant in the supercell."""
+        repeats = self.crystal.sites.repeats
+        every = self.host_places
+        removed, added, own = variant.change.removed, variant.change.added, variant.change.own
+        gone = {(s, *c) for s, c in zip(removed.site.tolist(), removed.cell.tolist(), strict=True)}
+        kept = [
+            (s, *c) not in gone
+            for s, c in zip(every.site.tolist(), every.cell.tolist(), strict=True)
+        ]
+        filled = _joined(every[np.array(kept)], own, added)
+        n_own, n_added = self.n_atoms + variant.change.n_own, len(added.site)
+        return AtomicStructure(
+            self.crystal.sites.lattice,
+            (self.crystal.sites.frac[filled.site] + filled.cell) / repeats,
+            [self.host.element] * n_own + [variant.change.element] * n_added,
+            [self.host.uiso] * n_own + [variant.change.uiso] * n_added,
+        )
+
+    @cached_property
+    def count_range(self) -> tuple[int, int]:
+        """Fewest and most defects whose fraction of the host's atoms is in the settings' range.
+
+        Raises:
+            ValueError: there is no such number, or none that two kinds can share, each with no
+            fewer than the fewest.
+        """
+        low, high = self.settings.fraction
+        fewest = int(np.ceil(low * self.n_atoms - 1e-9))
+        most = int(np.floor(high * self.n_atoms + 1e-9))
+        if fewest > most:
+            raise ValueError(
+                f"{self.host.id}: no number of its {self.n_atoms} atoms is {low:g} to {high:g} of "
+                "them; take a larger supercell or a wider fraction"
+            )
+        if self.settings.mixed_variants and 2 * fewest > most:
+            raise ValueError(
+                f"{self.host.id}: {most} defects at most are too few for two kinds with "
+                f"{fewest} of its {self.n_atoms} atoms each; take a larger supercell or a wider "
+                "fraction"
+            )
+        return fewest, most
+
+    def _draw_numbers(self, rng: np.random.Generator, kinds: tuple[str, ...]) -> tuple[int, ...]:
+        """Number of defects of each of `KINDS`: all together, and how two kinds share them."""
+        if not kinds:
+            return (0,) * len(KINDS)
+        low, high = self.settings.fraction
+        fraction = low + (high - low) * rng.random()
+        fewest, most = self.count_range
+        total = int(np.clip(round(fraction * self.n_atoms), len(kinds) * fewest, most))
+        first = int(rng.integers(fewest, total - fewest + 1)) if len(kinds) == 2 else total
+        numbers = dict(zip(kinds, (first, total - first), strict=False))
+        return tuple(numbers.get(kind, 0) for kind in KINDS)
+
+    def _draw_impurity(self, rng: np.random.Generator) -> str:
+        choices = [e for e in self.settings.impurities if e != self.host.element]
+        return choices[rng.integers(len(choices))]
+
+    def _draw_places(
+        self,
+        rng: np.random.Generator,
+        vacancies: int,
+        self_interstitials: int,
+        substitutions: int,
+        interstitials: int,
+    ) -> tuple[Occupied, Occupied, Occupied]:
+        """Where host atoms go, foreign ones come, and host atoms come."""
+        removed = between = NOWHERE
+        if vacancies + substitutions:
+            chosen = rng.permutation(self.n_atoms)[: vacancies + substitutions]
+            removed = self.host_places[chosen]
+        if self_interstitials + interstitials:
+            between = self._draw_interstitials(rng, self_interstitials + interstitials)
+        if self_interstitials and interstitials:
+            # The first that were put had more room around them.
+            between = between[rng.permutation(len(between.site))]
+        own, foreign = between[:self_interstitials], between[self_interstitials:]
+        return removed, _joined(removed[vacancies:], foreign), own
+
+    def _draw_interstitials(self, rng: np.random.Generator, count: int) -> Occupied:
+        """Interstitials on one kind of site, put at random where none is too near.
+
+        Other kinds of site are tried in a random order where the first has no room.
+        """
+        for orbit in rng.permutation(len(self.orbits)):
+            places = self.interstitial_places[orbit]
+            shuffled = places[rng.permutation(len(places.site))]
+            chosen = self.crystal.sites.first_apart(shuffled, self.too_near, count)
+            if len(chosen.site) == count:
+                return chosen
+        raise ValueError(
+            f"{self.host.id}: no room for {count} interstitials at least "
+            f"{self.least_separation:.2f} A apart; lower the fraction or the separation"
+        )
+
+    @cached_property
+    def least_separation(self) -> float:
+        """Least distance of two interstitials, A."""
+        nearest = nearest_neighbour(self.host.lattice, np.array(self.host.frac))
+        return self.settings.separation * nearest
+
+    @cached_property
+    def shortest_pair(self) -> float:
+        """No two atoms of any variant are closer, A."""
+        sites = self.crystal.sites
+        with_host = sites.shortest[np.unique(sites.class_of[:, : len(self.host.frac)])].min()
+        return float(min(with_host, self.least_separation * (1 - 1e-9)))
+
+    @cached_property
+    def too_near(self) -> np.ndarray:
+        """(C,) whether a displacement of each class is too short for two interstitials."""
+        return self.crystal.sites.shortest < self.least_separation * (1 - 1e-9)
+
+    @cached_property
+    def host_places(self) -> Occupied:
+        """Every atom of the host's supercell."""
+        return self._copies(0, len(self.host.frac))
+
+    @cached_property
+    def interstitial_places(self) -> list[Occupied]:
+        """Every copy of each kind of interstitial site in the supercell."""
+        starts = np.cumsum([len(self.host.frac), *(len(orbit.frac) for orbit in self.orbits)])
+        return [self._copies(*ends) for ends in pairwise(starts.tolist())]
+
+    def _copies(self, start: int, stop: int) -> Occupied:
+        """Every copy in the supercell of some consecutive sites of the unit cell."""
+        cells = np.indices(self.settings.supercell).reshape(3, -1).T
+        sites = np.arange(start, stop)
+        return Occupied(np.repeat(sites, len(cells)), np.tile(cells, (len(sites), 1)))
+
+
+def _joined(*parts: Occupied) -> Occupied:
+    return Occupied(
+        np.concatenate([part.site for part in parts]), np.concatenate([part.cell for part in parts])
+    )
+
+
+def _seed_sequence(seed: int, host_id: str, variant: int) -> np.random.SeedSequence:
+    words = np.frombuffer(hashlib.sha256(host_id.encode()).digest()[:16], dtype="<u4")
+    return np.random.SeedSequence(seed, spawn_key=(*words.tolist(), variant))

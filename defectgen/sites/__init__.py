@@ -1,0 +1,1 @@
+"""Sites between the atoms of a host."""

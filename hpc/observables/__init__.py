@@ -1,0 +1,1 @@
+"""What is computed of each sample, one file an observable."""

@@ -1,0 +1,1 @@
+"""The Zarr store of a run: layout, shards, ledger, locks; questions about it, and its repair."""

@@ -1,0 +1,64 @@
+"""Putting right what was damaged in a store after it was written, other than its shards.
+
+Shards are put right by the workers, which compute anew those that are not as recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from defectgen.hosts.host import Host
+from defectgen.hosts.library import write_library
+from hpc.description import RunDescription
+from hpc.plan import select_hosts
+from hpc.store.layout import create_group
+from hpc.store.ledger import read_records
+from hpc.store.store import Store, read_inputs
+
+
+def restore(path: Path, description: RunDescription | None) -> None:
+    """Write library, metadata, coordinates and host columns anew where they are not as made.
+
+    Args:
+        description: None for that of the store. A store of another run is left as it is.
+
+    Raises:
+        ValueError: zarr.json is damaged and no shard is of this run.
+    """
+    from zarr.storage import MemoryStore
+
+    hosts: Sequence[Host] | None = None
+    if description is None:
+        store = Store(path)
+        description, hosts = store.description, store.hosts if store.has_its_hosts() else None
+    hosts = hosts or select_hosts(description.library)
+    input_hash, columns = read_inputs(description, hosts)
+    if not _is_of(path, input_hash):
+        return
+    as_made: dict = {}
+    create_group(MemoryStore(as_made), description, columns, input_hash)
+    for key, content in as_made.items():
+        _restore_file(path / key, content.to_bytes())
+    write_library(path / "library.json", hosts)
+
+
+def _is_of(path: Path, input_hash: str) -> bool:
+    """Whether a store is of this run by its metadata or, if they are damaged, its records."""
+    try:
+        return Store(path).input_hash == input_hash
+    except (ValueError, KeyError):
+        if read_records(path / "ledger", input_hash):
+            return True
+    raise ValueError(
+        f"{path / 'zarr.json'} is damaged and no shard is of this run: give the run.toml and the "
+        "library that the store was made from"
+    )
+
+
+def _restore_file(path: Path, content: bytes) -> None:
+    if not path.is_file() or path.read_bytes() != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.partial")
+        temporary.write_bytes(content)
+        temporary.replace(path)

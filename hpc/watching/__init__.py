@@ -1,0 +1,1 @@
+"""How a run goes: a bar, lines of a log, a log for programs."""

@@ -1,0 +1,1 @@
+"""What computes a task, in a child process that is watched."""

@@ -1,0 +1,68 @@
+"""The computing process of a worker: `python -m hpc.workers.child`, which supervisor.py starts.
+
+Takes orders from standard input and answers on standard output, one line of JSON each, and ends
+with its parent.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import signal
+import sys
+from typing import IO
+
+from hpc.workers.supervisor import Order, Reply
+from hpc.workers.work import run_task
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main() -> None:
+    """Serve until there are no more orders."""
+    # What ends a whole terminal or Slurm job is for the parent, which then ends this process.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    # If the parent is killed, also where Python is stuck in compiled code.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints must not look like a reply
+    try:
+        for line in sys.stdin.buffer:  # UTF-8, whatever the locale
+            _say(replies, _carry_out(Order.model_validate_json(line), replies))
+    except BrokenPipeError:
+        os._exit(1)  # the parent is gone
+
+
+def _carry_out(order: Order, replies: IO[str]) -> Reply:
+    def watch(host: str | None) -> None:
+        # Ends this process even where Python is stuck in compiled code, and shows where.
+        faulthandler.dump_traceback_later(order.timeout, exit=True)
+        _say(replies, Reply(host=host))
+
+    try:
+        return Reply(record=run_task(order, watch))
+    except BrokenPipeError:
+        raise
+    except (OSError, ImportError) as error:
+        return Reply(error=_in_words(error))
+    except Exception as error:
+        return Reply(error=_in_words(error), blames_host=True)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _say(replies: IO[str], reply: Reply) -> None:
+    replies.write(reply.model_dump_json(exclude_defaults=True) + "\n")
+    replies.flush()
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {error}"
+
+
+if __name__ == "__main__":
+    main()

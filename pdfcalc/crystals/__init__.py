@@ -1,0 +1,1 @@
+"""Atoms in cells: structures, their sites, files of them, and how atoms scatter."""

@@ -1,0 +1,1 @@
+"""Files of measured PDFs, and crystals refined against them."""

@@ -1,0 +1,160 @@
+"""Files of measured or computed PDFs in the forms that programs write them."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pdfcalc.measured.gr_headers import NUMBER, GrHeader, read_header
+from pdfcalc.pdf.parameters import PDFParameters
+
+_START = re.compile(r"#+ *start data", re.IGNORECASE)
+_TWO_NUMBERS = re.compile(rf"\s*{NUMBER}[\s,;]+{NUMBER}")
+_COMMENT = re.compile(r"\s*(#|$)")
+_BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_LARGEST = 64 * 2**20
+"""Bytes; a PDF of a million points takes less."""
+_FEWEST = 10
+"""Points; fewer are no curve, but what is left of one."""
+
+
+@dataclass(frozen=True, eq=False)
+class GrFile:
+    """A PDF as a file holds it.
+
+    Args:
+        r: (n,) A, increasing.
+        g: (n,) 1/A^2.
+        dg: (n,) standard uncertainty of g; None where the file has none that is positive.
+        header: what the file says of the measurement.
+    """
+
+    r: np.ndarray
+    g: np.ndarray
+    dg: np.ndarray | None
+    header: GrHeader
+
+
+def read_gr(path: str | os.PathLike[str]) -> GrFile:
+    """Read a PDF of PDFgetX2, PDFgetX3, xPDFsuite, PDFgetN, GSAS-II, PDFgui, pdffit2 or SrFit.
+
+    Or plain columns: r, G; r, G, dG; or r, G, dr, dG. Of a fit that PDFgui (r, G, dr, dG, Gdiff) or
+    SrFit (x, ycalc, y, dy) saved, the measured curve is taken, not the calculated one.
+
+    Raises:
+        ValueError: the file cannot be read, a line of the data is malformed, or there are too few.
+    """
+    lines = _text(Path(path)).splitlines()
+    start = _first_row(lines)
+    rows: list[list[float]] = []
+    for number, line in enumerate(lines[start:], start=start + 1):
+        if not _COMMENT.match(line):
+            rows.append(_row(path, number, line, rows))
+    if not rows:
+        raise ValueError(
+            f"{path}, line {max(start, 1)}: no data: expected columns r and G(r), after "
+            "'#### start data' if anything stands before them"
+        )
+    if len(rows) < _FEWEST:
+        raise ValueError(
+            f"{path}, line {len(lines)}: the data end after {len(rows)} points: a PDF has at least "
+            f"{_FEWEST}; export it again"
+        )
+    header = lines[:start]
+    g, dg = _curve(np.array(rows).T, header[-1] if header else "")
+    return GrFile(np.array(rows)[:, 0], g, dg, read_header("\n".join(header)))
+
+
+def write_gr(
+    path: str | os.PathLike[str], r: np.ndarray, g: np.ndarray, parameters: PDFParameters
+) -> None:
+    """Write r (A) and G (1/A^2) as two columns under a header of the parameters."""
+    header = [
+        "[DEFAULT]",
+        f"mode = {parameters.scattering}",
+        f"qmin = {parameters.qmin}",
+        f"qmax = {parameters.qmax or 0}",
+        f"qdamp = {parameters.qdamp}",
+        f"qbroad = {parameters.qbroad}",
+        "",
+        "#### start data",
+        "#L r($\\AA$)  G($\\AA^{-2}$)",
+    ]
+    rows = [f"{x:.10g} {y:.8g}" for x, y in zip(r, g, strict=True)]
+    Path(path).write_text("\n".join(header + rows) + "\n")
+
+
+def _text(path: Path) -> str:
+    """The file's text, whichever system wrote it.
+
+    Raises:
+        ValueError: there is no such file, or it is not text.
+    """
+    try:
+        if not path.is_file():
+            kind = "is a folder or device, not a file" if path.exists() else "no such file"
+            raise ValueError(f"{path}: {kind}: give the file that holds the PDF")
+        size = path.stat().st_size
+        if size > _LARGEST:
+            raise ValueError(f"{path}: {size / 2**20:.0f} MB are too much for a PDF: cut it")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}: check its rights") from None
+    if content.startswith(_BYTE_ORDER_MARKS):
+        return content.decode("utf-16", errors="replace")
+    if b"\0" in content:
+        line = content[: content.index(b"\0")].count(b"\n") + 1
+        raise ValueError(
+            f"{path}, line {line}: binary, not text: export the PDF as columns r and G(r)"
+        )
+    # What is not UTF-8 stands in titles only.
+    return content.decode("utf-8-sig", errors="replace")
+
+
+def _first_row(lines: list[str]) -> int:
+    """Index of the first row: after the mark and its comments, or else the first two numbers."""
+    start = next((n for n, line in enumerate(lines) if _START.match(line)), None)
+    if start is None:
+        return next((n for n, line in enumerate(lines) if _TWO_NUMBERS.match(line)), len(lines))
+    rows = range(start, len(lines))
+    return next((n for n in rows if not _COMMENT.match(lines[n])), len(lines))
+
+
+def _row(
+    path: str | os.PathLike[str], number: int, line: str, before: list[list[float]]
+) -> list[float]:
+    try:
+        row = [float(word) for word in line.split()]
+    except ValueError:
+        remedy = "correct it or put a # before it"
+        if re.search(r"\d\s*[,;]", line):
+            remedy = "separate columns by blanks, and write decimals with a point"
+        raise ValueError(
+            f"{path}, line {number}: {line.strip()[:40]!r} is not a row of numbers: {remedy}"
+        ) from None
+    if len(row) not in (2, 3, 4, 5) or (before and len(row) != len(before[0])):
+        expected = f"{len(before[0])} as above" if before else "2 to 5"
+        raise ValueError(
+            f"{path}, line {number}: {len(row)} columns: expected {expected}; correct the line"
+        )
+    if not np.isfinite(row[:2]).all() or row[0] < 0 or (before and row[0] <= before[-1][0]):
+        raise ValueError(
+            f"{path}, line {number}: r = {row[0]}, G = {row[1]}: r must not be negative and "
+            "increase from line to line, and both must be finite; remove the line"
+        )
+    return row
+
+
+def _curve(columns: np.ndarray, titles: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """G (n,) and its uncertainty (n,) of columns (2 to 5, n), by their number and titles."""
+    g, dg = columns[1], columns[min(len(columns), 4) - 1] if len(columns) > 2 else None
+    if len(columns) == 4 and titles.split()[-4:] == ["x", "ycalc", "y", "dy"]:
+        g = columns[2]
+    elif len(columns) == 5:  # PDFgui: calculated, and measured - calculated
+        g = columns[1] + columns[4]
+    known = dg is not None and np.isfinite(dg).all() and (dg > 0).all()
+    return g, dg if known else None

@@ -1,0 +1,39 @@
+"""What runs claim of simulated measurements, on a small store and a network of one epoch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from runs import Bench
+
+from benchmarks.studies.claims import count_claims, verdicts
+from train.fitting.loop import fit
+from train.setup.distributed import World
+from train.setup.recipes import make_recipe
+
+
+def test_a_refused_measurement_claims_nothing():
+    found = [("vacancy", verdict) for verdict in ("vacancy", "substitution", "refused", "pristine")]
+    of_vacancies, of_none = count_claims([*found, ("pristine", "pristine")])
+    assert of_vacancies == {
+        **{"class": "vacancy", "n": 4},
+        **{"claimed": 0.5, "right": 0.5, "refused": 0.25},
+    }
+    assert of_none == {
+        **{"class": "pristine", "n": 1},
+        **{"claimed": 0.0, "right": None, "refused": 0.0},
+    }
+
+
+@pytest.mark.slow
+def test_a_run_on_measurements_is_asked_about_its_test_part(tmp_path):
+    bench = Bench(tmp_path)
+    assert bench.generate().returncode == 0
+    alone = World(0, 1, torch.device("cpu"))
+    for name, choices in (("measured", {"variation.rmax": [9, 12]}), ("default", {})):
+        recipe = make_recipe(name, {"epochs": 1, **choices})
+        fit(bench.store, tmp_path / name, recipe, "host", 0, alone)
+    found = verdicts(tmp_path / "measured", bench.store, 5)
+    assert len(found) == 5
+    with pytest.raises(ValueError, match="is no run on measurements"):
+        verdicts(tmp_path / "default", bench.store, 5)

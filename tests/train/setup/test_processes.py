@@ -1,0 +1,158 @@
+"""Several processes under torchrun: the same curve, the same bits after a kill, a quick stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from runs import Bench, until
+
+from train.runs.rundir import read_history
+
+EPOCHS = 4
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=2"]
+RECIPES = {
+    "default": [],
+    "accumulated": ["--set", "accumulation=2"],
+    # Its dropout would differ between processes; and its norms, with Adam, make much of the last
+    # bits, which add up in another order, so that only small steps can be compared.
+    "reference": [
+        *("--recipe", "reference", "--set", "epochs=2"),
+        *("--set", "dropout=0", "--set", "learning_rate=1e-5"),
+    ],
+}
+
+
+@contextmanager
+def training(store: Path, run: Path, processes: int, *options: str) -> Iterator[subprocess.Popen]:
+    """`torchrun -m train`, or `python -m train` for a single process."""
+    launch = [*TORCHRUN, f"--nproc-per-node={processes}"] if processes > 1 else [sys.executable]
+    command = [*launch, "-m", "train", str(store), "--out", str(run)]
+    command += ["--set", f"epochs={EPOCHS}", *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def finish(store: Path, run: Path, processes: int, *options: str) -> str:
+    with training(store, run, processes, *options) as process:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    return output
+
+
+def curve(run: Path) -> list[dict[str, float]]:
+    return [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in read_history(run)]
+
+
+def check_parity(store: Path, folder: Path, processes: int, options: list[str]) -> None:
+    finish(store, folder / "one", 1, *options)
+    output = finish(store, folder / "several", processes, *options)
+    assert output.count("test accuracy") == 1, "only one process speaks"
+    for several, one in zip(curve(folder / "several"), curve(folder / "one"), strict=True):
+        for name in ("train_loss", "val_loss"):
+            assert several[name] == pytest.approx(one[name], rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_follow_the_curve_of_one(store_path, tmp_path):
+    check_parity(store_path, tmp_path, 2, ["--set", "epochs=2"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("processes", "recipe"), [(4, "default"), (2, "accumulated"), (4, "reference")]
+)
+def test_any_number_of_processes_follows_the_curve_of_one(store_path, tmp_path, processes, recipe):
+    check_parity(store_path, tmp_path, processes, RECIPES[recipe])
+
+
+@pytest.mark.slow
+def test_unequal_shares_are_accumulated_in_as_many_parts(store_path, tmp_path):
+    """11, 11 and 10 rows in five parts each: norms sum over all processes for every part."""
+    options = ["--recipe", "reference", "--set", "epochs=1", "--set", "accumulation=5"]
+    finish(store_path, tmp_path / "run", 3, *options)
+
+
+@pytest.mark.slow
+def test_processes_draw_what_one_would(tmp_path):
+    bench = Bench(tmp_path / "store")
+    assert bench.generate().returncode == 0
+    options = ["--draws", "streaming", "--set", "batch_size=5", "--set", "variation.noise=0.01"]
+    check_parity(bench.store, tmp_path, 2, options)
+
+
+def is_within(run: Path, epoch: int) -> bool:
+    """Whether the last snapshot is from within an epoch that comes after so many."""
+    if not (run / "snapshot.pt").exists():
+        return False
+    state = torch.load(run / "snapshot.pt", weights_only=True)
+    return len(state["history"]) >= epoch and state["step"] > 0
+
+
+# Many steps to an epoch, so that some are lost and some are not.
+EXACT = ["--set", "deterministic=true", "--set", "batch_size=9"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("processes", "options"),
+    [(2, []), (3, ["--set", "dropout=0.2"])],
+    ids=["two", "three"],
+)
+def test_a_rank_killed_in_an_epoch_leaves_no_trace(store_path, tmp_path, processes, options):
+    """torchrun starts all again; they go on from the last snapshot to the same bits."""
+    options = [*EXACT, *options]
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    finish(store_path, undisturbed, processes, *options)
+    often = [*options, "--snapshot-seconds", "0"]
+    with training(store_path, disturbed, processes, *often) as process:
+        for epoch in (1, 2):
+            until(lambda epoch=epoch: is_within(disturbed, epoch), process)
+            ranks = psutil.Process(process.pid).children()
+            assert len(ranks) == processes
+            ranks[-epoch].kill()
+            for rank in ranks:
+                rank.wait(60)
+        output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert output.count(f"continuing {disturbed}") == 2
+    assert "steps" in output, "a snapshot was from within an epoch"
+    assert curve(disturbed) == curve(undisturbed)
+    model = "model.safetensors"
+    assert (disturbed / model).read_bytes() == (undisturbed / model).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_sigterm_stops_all_processes_in_time(store_path, tmp_path, processes):
+    """In an epoch that takes longer than there is time: a scheduler kills after 30 s."""
+    run, options = tmp_path / "run", [*EXACT, "--set", "epochs=2"]
+    with training(store_path, run, processes, *options, "--snapshot-seconds", "0") as process:
+        until(lambda: (run / "snapshot.pt").exists(), process)
+        asked = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+        assert time.monotonic() - asked < 20
+    assert process.returncode != 0
+    assert "the same command continues" in output
+    finish(store_path, run, processes, *options)
+    finish(store_path, tmp_path / "undisturbed", processes, *options)
+    model = "model.safetensors"
+    assert (run / model).read_bytes() == (tmp_path / "undisturbed" / model).read_bytes()

@@ -1,0 +1,1 @@
+"""A store as examples to learn from: reading, splits, leaks, order."""

@@ -1,0 +1,1 @@
+"""The fit, from a store to a run directory."""

@@ -1,0 +1,287 @@
+"""The fit: from a store to a run directory, and on from where another process had to stop."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from train.data.leakage import Split, make_split
+from train.data.sources import Sources, window_of
+from train.data.store import read_store
+from train.fitting.trainer import Trainer
+from train.fitting.watch import StopRequested, Watch
+from train.judging.calibration import CALIBRATION, fit_calibration
+from train.judging.evaluation import predict, score_all
+from train.judging.familiarity import REFERENCES, Familiarity
+from train.runs.rundir import (
+    HISTORY,
+    METRICS,
+    RunConfig,
+    best_epoch,
+    load_model,
+    load_snapshot,
+    prepare_run,
+    read_config,
+    read_json,
+    save_model,
+    save_snapshot,
+    write_json,
+    write_text,
+)
+from train.runs.scalars import epoch_scalars
+from train.setup.distributed import World, make_deterministic
+from train.setup.recipes import Recipe
+
+SNAPSHOT_SECONDS = 20.0
+_STEPS_BETWEEN_CHECKS = 16
+
+
+def fit(
+    store_path: Path,
+    run: Path,
+    recipe: Recipe,
+    split: str,
+    seed: int,
+    world: World,
+    snapshot_seconds: float = SNAPSHOT_SECONDS,
+    tensorboard: bool = False,
+) -> dict[str, Any] | None:
+    """Train, or continue to train, into `run`; the final metrics, or None if asked to stop before.
+
+    SIGTERM or SIGUSR2 ends the fit after a few steps; the same call continues it there. After a
+    kill it continues from the last snapshot.
+
+    Args:
+        snapshot_seconds: between snapshots.
+        tensorboard: write each epoch's record to `run`/tensorboard, too.
+    """
+    console = Console(quiet=not world.is_main, highlight=False)
+    if recipe.deterministic:
+        make_deterministic()
+    store = read_store(store_path, recipe.pristine)
+    parts = make_split(store, split, seed)
+    window = window_of(store, recipe.draws, world)
+    if world.is_main:
+        prepare_run(run, RunConfig.of(store, recipe, split, seed, window), parts)
+    world.barrier()
+    if (run / METRICS).exists():
+        metrics = read_json(run / METRICS)
+        _say(console, f"{run} is already finished after {metrics['epochs']} epochs")
+        return metrics
+
+    _say_what_leaks(console, split, parts)
+    config = read_config(run)
+    sources = Sources.of(store, recipe, config.inputs, seed, world)
+    trainer = Trainer(recipe, sources, parts.rows, seed, config.window, world)
+    training = Training(trainer, run, config.token, console)
+    writer: AbstractContextManager[Callable] = nullcontext(lambda record: None)
+    if tensorboard and world.is_main:
+        writer = epoch_scalars(run, training.history)
+    with Watch(world, snapshot_seconds) as watch, writer as write:
+        if not training.run_epochs(watch, write):
+            return None
+    world.barrier()
+    history = training.history
+    metrics = {"epochs": len(history), "best_epoch": best_epoch(history)["epoch"]}
+    metrics |= _final_scores(run, parts, sources, world)
+    metrics["seconds"] = round(sum(epoch["seconds"] for epoch in history), 3)
+    if world.is_main:
+        _familiarity(run, parts, sources).save(run)
+        write_json(run / METRICS, metrics)
+    return metrics
+
+
+def _final_scores(run: Path, parts: Split, sources: Sources, world: World) -> dict[str, Any]:
+    """Scores of the best model, calibrated on the validation part, on the held-out parts.
+
+    Those on the store's PDFs, and where training varied more than the defects, also on such PDFs.
+    """
+    model, _ = load_model(run, world.device)
+    store = sources.stored.store
+    target = {part: torch.from_numpy(store.target[parts.rows[part]]) for part in ("val", "test")}
+    kinds = {"": sources.stored} | ({"_varied": sources.held_out} if sources.varies else {})
+    found = {
+        (part, kind): predict(model, source, parts.rows[part], len(store.classes), world)
+        for part in target
+        for kind, source in kinds.items()
+    }
+    to_calibrate = found["val", list(kinds)[-1]]
+    calibration = fit_calibration(to_calibrate.outputs, target["val"], to_calibrate.regression)
+    if world.is_main:
+        write_text(run / CALIBRATION, calibration.model_dump_json() + "\n")
+    scores: dict[str, Any] = {}
+    for (part, kind), of_part in found.items():
+        calibrated = of_part._replace(outputs=calibration.apply(of_part.outputs))
+        scored = score_all(calibrated, target[part], store.classes)
+        scores[part + kind] = scored | {"leakage": parts.leakage[part]}
+    return scores
+
+
+def _familiarity(run: Path, parts: Split, sources: Sources) -> Familiarity:
+    train, val = (evenly(parts.rows[part], REFERENCES) for part in ("train", "val"))
+    known, held_out = sources.training.samples(train), sources.held_out.samples(val)
+    model, config = load_model(run)
+    return Familiarity.fit(model, np.array(config.r), known.pairs.cpu(), held_out.pairs.cpu())
+
+
+def evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    """Some of the rows, as evenly as can be over the hosts, which come in order."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)]
+
+
+class Training:
+    """Epochs from where the run's snapshot is, if it has one, to the last."""
+
+    def __init__(self, trainer: Trainer, run: Path, token: str, console: Console) -> None:
+        self.trainer, self.run, self.console = trainer, run, console
+        self.world, self._token = trainer.world, token
+        self.history: list[dict[str, float]] = []
+        self._step = 0
+        self._loss = torch.zeros((), dtype=torch.float64, device=self.world.device)
+        self._best: dict[str, torch.Tensor] = {}
+        self._began = time.perf_counter()
+        self._resume()
+
+    def run_epochs(self, watch: Watch, write: Callable[[dict[str, float]], object]) -> bool:
+        """Whether the last epoch was reached; else the run was asked to stop.
+
+        Args:
+            write: called with the record of each epoch.
+        """
+        try:
+            with _progress(self.console) as progress:
+                task = progress.add_task("epochs", total=self.trainer.recipe.epochs)
+                while not self._is_finished:
+                    self._save_if_due(watch)
+                    self._run_epoch(watch, lambda done: progress.update(task, completed=done))
+                    write(self.history[-1])
+        except StopRequested:
+            self._save()
+            _say(self.console, f"stopped {self._place}; the same command continues")
+            return False
+        self._save()
+        return True
+
+    @property
+    def _is_finished(self) -> bool:
+        history, patience = self.history, self.trainer.recipe.patience
+        if patience and history and len(history) - best_epoch(history)["epoch"] >= patience:
+            return True
+        return len(history) >= self.trainer.recipe.epochs
+
+    @property
+    def _place(self) -> str:
+        after = f"after epoch {len(self.history)}"
+        return f"{after} and {self._step} steps" if self._step else after
+
+    def _run_epoch(self, watch: Watch, show: Callable[[float], None]) -> None:
+        epoch, batches = len(self.history), self.trainer.order.batches
+        for loss in self.trainer.steps(epoch, self._step):
+            self._loss += loss
+            self._step += 1
+            if self._step % _STEPS_BETWEEN_CHECKS == 0:
+                show(epoch + self._step / batches)
+                self._save_if_due(watch)
+        self._end_epoch(*self.trainer.validate(lambda: self._save_if_due(watch)))
+        show(epoch + 1)
+
+    def _end_epoch(self, val_loss: float, val_accuracy: float) -> None:
+        train_loss = float(self.world.sum(self._loss)) / self.trainer.order.batches
+        if not math.isfinite(train_loss):
+            raise ValueError(
+                f"{self.run}: the loss of epoch {len(self.history) + 1} is {train_loss}; "
+                "try a lower learning_rate, in a new --out"
+            )
+        record = {
+            "epoch": len(self.history) + 1,
+            "train_loss": train_loss,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "learning_rate": float(self.trainer.optimizer.param_groups[0]["lr"]),
+            "seconds": round(time.perf_counter() - self._began, 3),
+        }
+        self.history.append(record)
+        if best_epoch(self.history) is record:
+            state = self.trainer.best_model.state_dict()
+            self._best = {key: value.clone() for key, value in state.items()}
+        self._began, self._step = time.perf_counter(), 0
+        self._loss.zero_()
+        if self.world.is_main:
+            with (self.run / HISTORY).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        _say(
+            self.console,
+            f"epoch {record['epoch']:3d}/{self.trainer.recipe.epochs}  "
+            f"train loss {record['train_loss']:.4f}  val loss {val_loss:.4f}  "
+            f"val accuracy {val_accuracy:.4f}  {record['seconds']:.1f} s",
+        )
+
+    def _save_if_due(self, watch: Watch) -> None:
+        if watch.snapshot_is_due():
+            self._save()
+
+    def _save(self) -> None:
+        """Write the best model and a snapshot; to be called by all processes."""
+        loss = float(self.world.sum(self._loss.clone()))
+        if not self.world.is_main:
+            return
+        if self._best:
+            save_model(self.run, self._best)
+        progress = {
+            "history": self.history,
+            "step": self._step,
+            "loss": loss,
+            "seconds": time.perf_counter() - self._began,
+            "best": self._best,
+        }
+        save_snapshot(self.run, self._token, progress | self.trainer.state_dict())
+
+    def _resume(self) -> None:
+        if state := load_snapshot(self.run, self._token, self.world.device):
+            self.trainer.load_state_dict(state)
+            self.history, self._step, self._best = state["history"], state["step"], state["best"]
+            if self.world.is_main:
+                self._loss += state["loss"]
+            self._began -= state["seconds"]
+            _say(self.console, f"continuing {self.run} {self._place}")
+        if self.world.is_main:  # a killed run may have left lines that the snapshot doesn't know
+            write_text(
+                self.run / HISTORY, "".join(json.dumps(epoch) + "\n" for epoch in self.history)
+            )
+
+
+def _say_what_leaks(console: Console, split: str, parts: Split) -> None:
+    test = parts.leakage["test"]
+    if split == "row":
+        shared = f"{test['hosts_in_training']} of {test['hosts']} test hosts"
+        _say(console, f"warning: the row split has {shared} in training, too: for comparison only")
+    elif left_out := parts.leakage["left_out"]:
+        hosts = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
+        _say(console, f"not trained on, as too like held-out hosts: {len(left_out)} ({hosts})")
+
+
+def _say(console: Console, line: str) -> None:
+    """Print a line as it is: paths may hold brackets, and a log needs no wrapping."""
+    console.print(line, markup=False, soft_wrap=True)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.1f}/{task.total:.0f}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

@@ -1,0 +1,1 @@
+"""Scores, calibration, strangeness, explanations and baselines."""

@@ -1,0 +1,1 @@
+"""What there is to learn from a store, one room a problem."""

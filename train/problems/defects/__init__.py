@@ -1,0 +1,1 @@
+"""Which point defect is in this metal?"""
