@@ -1,4 +1,4 @@
-"""Measuring what a run costs by some of it: `python -m hpc.estimate.measure`, which estimate.py starts.
+"""Measuring what a run costs by some of it: `python -m hpc.estimate.measure`.
 
 It is a process of its own, so that its memory is that of one which computes. Takes an `Order` from
 standard input and prints what was `Measured`, both in JSON. The sample is stored in a temporary

@@ -111,6 +111,7 @@ def test_impossible_temperature_is_refused(temperature):
 
 
 def test_import_pulls_in_nothing_heavy():
-    code = "import sys; import defectgen.hosts.elements; print({'scipy', 'torch', 'spglib'} & set(sys.modules))"
+    heavy = "{'scipy', 'torch', 'spglib'}"
+    code = f"import sys, defectgen.hosts.elements; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
