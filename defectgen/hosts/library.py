@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from array import array
 from collections import Counter
@@ -16,6 +15,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from defectgen.hosts.host import Host
+from pdfcalc.files import write_atomically
 
 _HOSTS = TypeAdapter(list[Host])
 _TWO_IN_A_LINE = re.compile(rb"\}\s*,\s*\{")
@@ -171,21 +171,12 @@ def write_library(path: str | Path, hosts: Iterable[Host]) -> None:
 
     The file is there whole or, if this is interrupted, as it was before.
     """
-    path = Path(path)
-    if path.exists() and not path.is_file():  # a pipe, say, has nothing to be kept
-        with path.open("wb") as file:
+
+    def write(place: Path) -> None:
+        with place.open("wb") as file:
             file.writelines(_json_lines(hosts))
-        return
-    target = path.resolve()
-    temporary = target.with_name(f"{target.name}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.writelines(_json_lines(hosts))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    write_atomically(Path(path), write)
 
 
 def _json_lines(hosts: Iterable[Host]) -> Iterator[bytes]:

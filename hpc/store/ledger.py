@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
+
+from pdfcalc.files import sync, write_atomically
 
 
 class QuarantinedHost(BaseModel):
@@ -58,12 +59,8 @@ Outcome = DoneRecord | FailedTask
 def write_record(ledger: Path, record: DoneRecord) -> None:
     """Write a record so that it is there whole or not at all, also after a power failure."""
     path = _place(ledger, record.task)
-    temporary = path.with_suffix(f".{os.getpid()}.partial")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(record.model_dump_json(indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    text = record.model_dump_json(indent=1)
+    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def withdraw_record(ledger: Path, task: int) -> None:
@@ -76,15 +73,6 @@ def withdraw_record(ledger: Path, task: int) -> None:
     except FileNotFoundError:
         return
     sync(ledger)
-
-
-def sync(path: Path) -> None:
-    """Have the system write a file, or the entries of a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_records(ledger: Path, input_hash: str) -> dict[int, DoneRecord]:

@@ -15,6 +15,7 @@ from hpc.plan import select_hosts
 from hpc.store.layout import create_group
 from hpc.store.ledger import read_records
 from hpc.store.store import Store, read_inputs
+from pdfcalc.files import write_atomically
 
 
 def restore(path: Path, description: RunDescription | None) -> None:
@@ -59,6 +60,4 @@ def _is_of(path: Path, input_hash: str) -> bool:
 def _restore_file(path: Path, content: bytes) -> None:
     if not path.is_file() or path.read_bytes() != content:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.partial")
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        write_atomically(path, lambda beside: beside.write_bytes(content))

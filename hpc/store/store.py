@@ -25,7 +25,8 @@ from hpc.description import RunDescription, differences, first_mistake
 from hpc.observables.pdf import Observable
 from hpc.plan import Shard, Task, plan_shards, task_of
 from hpc.store.layout import HostColumns, create_group, observable_of, variant_arrays
-from hpc.store.ledger import DoneRecord, sync
+from hpc.store.ledger import DoneRecord
+from pdfcalc.files import sync
 
 if TYPE_CHECKING:
     import zarr

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pdfcalc.crystals.structure import AtomicStructure
+from pdfcalc.files import write_atomically
 
 
 def write_structure(path: Path, structure: AtomicStructure) -> None:
@@ -16,7 +17,8 @@ def write_structure(path: Path, structure: AtomicStructure) -> None:
     writers = {".cif": _cif, ".xyz": _extended_xyz}
     if path.suffix.lower() not in writers:
         raise ValueError(f"{path}: the file's ending must be .cif or .xyz")
-    path.write_text(writers[path.suffix.lower()](structure))
+    text = writers[path.suffix.lower()](structure)
+    write_atomically(path, lambda beside: beside.write_text(text))
 
 
 def _cif(structure: AtomicStructure) -> str:

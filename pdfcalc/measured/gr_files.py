@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pdfcalc.files import write_atomically
 from pdfcalc.measured.gr_headers import NUMBER, GrHeader, read_header
 from pdfcalc.pdf.parameters import PDFParameters
 
@@ -85,7 +86,8 @@ def write_gr(
         "#L r($\\AA$)  G($\\AA^{-2}$)",
     ]
     rows = [f"{x:.10g} {y:.8g}" for x, y in zip(r, g, strict=True)]
-    Path(path).write_text("\n".join(header + rows) + "\n")
+    text = "\n".join(header + rows) + "\n"
+    write_atomically(Path(path), lambda beside: beside.write_text(text))
 
 
 def _text(path: Path) -> str:

@@ -17,9 +17,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from pdfcalc.files import write_atomically
 from train.models import Model
 from train.models.features import PairFeatures
-from train.runs.rundir import load_model, write_atomically
+from train.runs.rundir import load_model
 
 FAMILIARITY = "familiarity.safetensors"
 REFUSED = 1.0

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from train.runs.rundir import require_place, write_atomically
+from pdfcalc.files import require_place, write_atomically
 
 # Okabe and Ito's colours, which readers with any colour vision can tell apart.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import zipfile
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from pdfcalc.files import require_place, write_atomically
 from train.data.leakage import Split
 from train.data.splits import PARTS
 from train.data.store import PDFStore
@@ -234,25 +233,6 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def require_place(path: Path) -> None:
-    """ValueError if no file can be written there: no such folder, or something else is there."""
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is not a file: give the name of one")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path}: there is no folder {path.parent}; make it first")
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Have the whole file there or none of it; ValueError as of `require_place`."""
+    """Write a file at a place that a user may have chosen; ValueError as of `require_place`."""
     require_place(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
