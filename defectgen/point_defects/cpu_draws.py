@@ -6,6 +6,7 @@ import heapq
 
 import numpy as np
 
+from defectgen.point_defects.random_words import random_word
 from pdfcalc.kernels import compiled
 
 
@@ -34,7 +35,7 @@ def draw_apart(seeds, counts, sublattices, bounds, taken_with, table_rows, n_pla
             taken = np.zeros(n_places + 1, dtype=np.bool_)
             # Key and place in one number, so that the lower place is first of equal keys.
             heap = [
-                np.int64((_word(seeds[row], attempt * n_places + p) >> np.uint64(33)) << 32)
+                np.int64((random_word(seeds[row], attempt * n_places + p) >> np.uint64(33)) << 32)
                 | np.int64(p)
                 for p in range(start, stop)
             ]
@@ -52,12 +53,3 @@ def draw_apart(seeds, counts, sublattices, bounds, taken_with, table_rows, n_pla
                 break
         missing[row] = found < counts[row]
     return missing
-
-
-@compiled
-def _word(seed, counter):
-    """The 63-bit word of splitmix64 at a counter."""
-    word = seed + np.uint64(counter + 1) * np.uint64(0x9E3779B97F4A7C15)
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return (word ^ (word >> np.uint64(31))) & np.uint64(0x7FFFFFFFFFFFFFFF)

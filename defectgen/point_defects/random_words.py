@@ -1,26 +1,54 @@
 """Random numbers of many rows at once, each row's from a seed of its own.
 
 They are the words of a counter-based generator (splitmix64: Steele, Lea and Flood, OOPSLA 2014,
-DOI 10.1145/2660193.2660195), so that any of them is made without those before it, on any device.
+DOI 10.1145/2660193.2660195), so that any of them is made without those before it, on any device:
+with seed s, word n is x after
+
+    x = s + (n + 1) INCREMENT
+    x = (x ^ (x >> 30)) FIRST
+    x = (x ^ (x >> 27)) SECOND
+    x = x ^ (x >> 31)
+
+modulo 2^64, of which the highest bit is dropped, so that the words are the same as int64.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-_INCREMENT, _FIRST, _SECOND = (
-    word - (1 << 64) for word in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
-)
+from pdfcalc.kernels import compiled
+
+_INCREMENT = 0x9E3779B97F4A7C15
+_FIRST = 0xBF58476D1CE4E5B9
+_SECOND = 0x94D049BB133111EB
+_SHIFTS = (30, 27, 31)
+_KEPT = (1 << 63) - 1
+_AS_INT64 = [factor - (1 << 64) for factor in (_INCREMENT, _FIRST, _SECOND)]
 
 
 def random_words(seeds: Tensor, counters: Tensor) -> Tensor:
     """Random 63-bit words of seeds at counters, int64 tensors that are broadcast together."""
-    word = seeds + (counters + 1) * _INCREMENT
-    # Shifts of int64 repeat the sign bit, which the masks take away.
-    word = (word ^ ((word >> 30) & ((1 << 34) - 1))) * _FIRST
-    word = (word ^ ((word >> 27) & ((1 << 37) - 1))) * _SECOND
-    return (word ^ ((word >> 31) & ((1 << 33) - 1))) & ((1 << 63) - 1)
+    increment, first, second = _AS_INT64
+    word = seeds + (counters + 1) * increment
+    word = (word ^ _shifted(word, _SHIFTS[0])) * first
+    word = (word ^ _shifted(word, _SHIFTS[1])) * second
+    return (word ^ _shifted(word, _SHIFTS[2])) & _KEPT
+
+
+def _shifted(word: Tensor, bits: int) -> Tensor:
+    # Shifts of int64 repeat the sign bit, which the mask takes away.
+    return (word >> bits) & ((1 << (64 - bits)) - 1)
+
+
+@compiled
+def random_word(seed, counter):
+    """The word of `random_words` of one uint64 seed at one counter, for compiled loops."""
+    word = seed + np.uint64(counter + 1) * np.uint64(_INCREMENT)
+    word = (word ^ (word >> np.uint64(_SHIFTS[0]))) * np.uint64(_FIRST)
+    word = (word ^ (word >> np.uint64(_SHIFTS[1]))) * np.uint64(_SECOND)
+    return (word ^ (word >> np.uint64(_SHIFTS[2]))) & np.uint64(_KEPT)
 
 
 def uniform(seeds: Tensor, counters: Tensor) -> Tensor:
