@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks.common import Row, Tables, in_turn, median_and_range, read_options, report
 from benchmarks.lattice import host_supercell
 from benchmarks.pairs import UISO, particle
-from hpc.description import PDFSettings
+from hpc.observables.pdf import PDFSettings
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
 from pdfcalc.pdf.diffpy import diffpy_calculator, diffpy_structure
 from pdfcalc.pdf.lattice import Change, LatticeCrystal

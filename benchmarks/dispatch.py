@@ -52,10 +52,7 @@ def to_the_child(tasks: list[Task]) -> tuple[float, float]:
 
 
 def main(engine: str, workers: int, n_tasks: int) -> None:
-    from defectgen.hosts.library import embedded_library
-
-    hosts = tuple(embedded_library()[:32])
-    tasks = [Task(index=index, start=0, hosts=hosts) for index in range(n_tasks)]
+    tasks = [Task(index=k, start=0, stop=32, first="", last="") for k in range(n_tasks)]
     taken = to_the_child(tasks) if engine == "child" else through(engine, workers, tasks)
     if taken is not None:
         print(json.dumps(taken))

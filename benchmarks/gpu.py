@@ -22,7 +22,7 @@ from defectgen.hosts.library import embedded_library
 from defectgen.point_defects.gpu_draws import DefectDraws, Draws, random_seeds
 from defectgen.point_defects.settings import DefectSettings
 from defectgen.point_defects.variants import HostSupercell
-from hpc.description import PDFSettings
+from hpc.observables.pdf import PDFSettings
 from pdfcalc import AtomicStructure, calculate_pdf
 from pdfcalc.gpu.pairs import PairsBatch, stack
 from train.problems.defects.streaming import TorchLattice

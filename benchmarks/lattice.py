@@ -30,7 +30,6 @@ from benchmarks.common import (
 from defectgen.hosts.library import embedded_library
 from defectgen.point_defects.settings import DefectSettings
 from defectgen.point_defects.variants import HostSupercell
-from hpc.description import PDFSettings
 from hpc.observables.pdf import PairDistributionFunction
 from pdfcalc.crystals.displacements import _classify
 from pdfcalc.pdf.response import baseline_response, instrument_response
@@ -77,8 +76,7 @@ def host_run(
     # Evenly from all kinds; a single one is an interstitial impurity, which takes longest.
     indices = np.linspace(supercell.settings.n_variants - 1, 0, n_variants).astype(int).tolist()
     # As dense as by default.
-    settings = PDFSettings(rmax=rmax, points=round(300 * (rmax - 1.5) / 28.5))
-    observable = PairDistributionFunction(settings)
+    observable = PairDistributionFunction(rmax=rmax, points=round(300 * (rmax - 1.5) / 28.5))
     _classify.cache_clear()
     first_of_type = seconds(lambda: supercell.crystal.sites.class_of)
     # A further host of the type only looks its classes up.
@@ -87,7 +85,8 @@ def host_run(
     started = time.perf_counter()
     changes = [supercell.variant(0, index).change for index in indices]
     drawing = time.perf_counter() - started
-    pdfs = seconds(lambda: observable.compute(supercell.crystal, changes))
+    parameters, points = observable.parameters, observable.stored.tolist()
+    pdfs = seconds(lambda: supercell.crystal.pdfs(changes, parameters, points))
     more = first_of_type - classes
     return {"classes": classes, "PDFs": pdfs, "drawing": drawing, "first of its type": more}
 

@@ -72,29 +72,29 @@ def main(path: Path, started: float, limit: int | None) -> None:
     import hpc.generate
     import hpc.workers.work
     from defectgen.point_defects.variants import HostSupercell
+    from defectgen.samples import Resources
+    from defectgen.sources.defects import Defects
     from hpc.description import read_description
     from hpc.observables.pdf import PairDistributionFunction
     from hpc.store.inspect import verify
-    from hpc.store.store import Store
+    from hpc.store.shards import ShardWriter
     from pdfcalc.crystals.displacements import Sites
 
     description = read_description(None, limit)
     timers.switch("library")
-    host = hpc.generate.select_hosts(description.library)[0]
+    host = description.source.items()[0]
     timers.switch("first PDFs: loading compiled code")
-    supercell = HostSupercell(host, description.defects)
-    changes = [supercell.variant(0, index).change for index in range(13)]
-    PairDistributionFunction(description.pdf).compute(supercell.crystal, changes)
+    description.pdf.compute(description.source.draw(host, 0), Resources())
     timers.switch("rest")
     for owner, function, stage in (
-        (hpc.generate, "select_hosts", "library"),
+        (Defects, "items", "library"),
         (hpc.generate, "create", "making the store"),
         (HostSupercell, "__init__", "interstitial sites"),
         # The property that makes the classes when they are first asked for.
         (vars(Sites)["_classes"], "func", "classes of displacements"),
         (HostSupercell, "variant", "drawing"),
         (PairDistributionFunction, "compute", "PDFs"),
-        (Store, "write_shard", "writing"),
+        (ShardWriter, "__exit__", "writing"),
         (hpc.workers.work, "shard_digest", "writing"),
         (hpc.workers.work, "write_record", "writing"),
     ):

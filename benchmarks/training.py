@@ -46,8 +46,7 @@ from benchmarks.training_steps import (
     seconds_each,
     whole_step,
 )
-from defectgen.point_defects.settings import DefectSettings
-from hpc.description import LibrarySettings, PDFSettings, RunDescription
+from hpc.description import RunDescription
 from hpc.executors import start_executor
 from hpc.generate import generate
 from train.data.store import PDFStore, read_store
@@ -69,10 +68,12 @@ OPTIMISERS: dict[str, dict[str, bool | None]] = {
 }
 BOTH_WAYS = "GFLOP/s, forward and backward"
 MFLOP, GFLOP = 1e6, 1e9
-QUICK = RunDescription(
-    library=LibrarySettings(limit=12),
-    defects=DefectSettings(supercell=(2, 2, 2)),
-    pdf=PDFSettings(rmax=12.0, points=60),
+QUICK = RunDescription.model_validate(
+    {
+        "library": {"limit": 12},
+        "defects": {"supercell": (2, 2, 2)},
+        "pdf": {"rmax": 12.0, "points": 60},
+    }
 )
 """Of the store of a quick run."""
 

@@ -31,7 +31,8 @@ def find_plug_in(room: str, name: str) -> Any:
     for point in entry_points(group=_group(room), name=name):
         return point.load()
     kind = room.rpartition(".")[2].removesuffix("s")
-    raise ValueError(f"there is no {kind} {name!r}: there are {', '.join(plug_in_names(room))}")
+    known = ", ".join(plug_in_names(room)) or "none"
+    raise ValueError(f"there is no {kind} {name!r}; known are {known}")
 
 
 def _own(room: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""What runs are made of: items, the samples that are made of them, and what may be plugged in there.
+"""What runs are made of: items, samples of these, and what may be plugged in there.
 
 A source says which items there are and draws samples of each; stages change samples, one after the
 other; observables (`hpc.observables`) compute what an experiment would see of them. Each of them
@@ -108,15 +108,21 @@ class Item(Protocol):
         """Different from all other items' of a run."""
         ...
 
+    def model_dump(self, *, mode: str) -> dict[str, Any]: ...
+
     def model_dump_json(self) -> str: ...
 
 
 class PlugIn(Protocol):
     """What a plug-in of any sort says of itself."""
 
+    name: ClassVar[str]
+    """By which it is found."""
     revision: ClassVar[int]
     """Of its formulas. Above 1 it enters the hash of a run, so that a store is never continued by
     other formulas than it was begun with."""
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]: ...
 
     def fields(self) -> dict[str, Field]:
         """What the store keeps for it, by name."""
@@ -148,6 +154,17 @@ class Source(PlugIn, Protocol):
         """With paths as seen from a folder (None: as they are), and at most so many items."""
         ...
 
+    def suited(self, lack: Callable[[str], str | None]) -> Source:
+        """Without the elements that an observable lacks, where they were not asked for by name.
+
+        Args:
+            lack: why atoms of an element can't be computed; None if they can.
+
+        Raises:
+            ValueError: one was asked for.
+        """
+        ...
+
     def digest(self) -> str:
         """Changes with whatever `items` reads, without parsing it."""
         ...
@@ -158,6 +175,10 @@ class Source(PlugIn, Protocol):
         Raises:
             ValueError: there is nothing usable.
         """
+        ...
+
+    def size(self, item: Any) -> float:
+        """What the time and the memory that an item takes grow with."""
         ...
 
     def draw(self, item: Any, seed: int) -> list[Sample]:

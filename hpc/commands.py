@@ -148,9 +148,10 @@ def _log_to_stderr() -> None:
     """Show our own messages; the libraries' stay as they are."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    log = logging.getLogger("hpc")
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    for package in ("defectgen", "hpc"):
+        log = logging.getLogger(package)
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
 
 
 def status(

@@ -3,76 +3,167 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializationInfo,
+    SkipValidation,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails
 
-from defectgen.hosts.elements import metals
+from defectgen.plugins import find_plug_in
 from defectgen.point_defects.settings import DefectSettings
-from pdfcalc.crystals.scattering import is_tabulated
-from pdfcalc.pdf.parameters import PDFParameters
+from defectgen.samples import PlugIn, Source, Stage
+from defectgen.sources.defects import Defects
+from hpc.observables import Observable
+from hpc.observables.pdf import PairDistributionFunction
 
-
-class LibrarySettings(BaseModel):
-    """Where the hosts come from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: str = Field(
-        "embedded",
-        min_length=1,
-        description="'embedded', or a library.json or a folder of CIF files, as seen from the "
-        "folder of the description",
-    )
-    published_only: bool = Field(False, description="leave the embedded derived entries out")
-    limit: int | None = Field(None, ge=1, description="take this many hosts, evenly spaced")
-
-
-class PDFSettings(BaseModel):
-    """Grid and instrument of the stored PDFs; the names are those of `PDFParameters`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rmin: float = 1.5
-    rmax: float = 30.0
-    points: int = Field(300, ge=2, description="stored points in [rmin, rmax)")
-    rstep: float = Field(0.01, description="A; the stored points are multiples of it")
-    qmin: float = 0.6
-    qmax: float = Field(23.6, gt=0)
-    qdamp: float = 0.0291601718936
-    qbroad: float = 0.0103215402787
-    scattering: Literal["xray", "neutron"] = "xray"
-
-    @model_validator(mode="after")
-    def _has_the_points(self) -> PDFSettings:
-        available = len(self.parameters.r)
-        if self.points > available:
-            raise ValueError(f"points = {self.points}: the grid has only {available}")
-        return self
-
-    @property
-    def parameters(self) -> PDFParameters:
-        """The calculation; its grid is all multiples of rstep in [rmin, rmax)."""
-        return PDFParameters(**self.model_dump(exclude={"points"}))
-
-    @property
-    def stored(self) -> np.ndarray:
-        """(points,) indices of the stored points in `parameters.r`, as evenly spaced as can be."""
-        return np.rint(np.linspace(0, len(self.parameters.r) - 1, self.points)).astype(int)
+_SOURCES, _STAGES, _OBSERVABLES = "defectgen.sources", "defectgen.stages", "hpc.observables"
 
 
 class RunDescription(BaseModel):
-    """All that decides the contents of a store; the defaults are the reference study's."""
+    """All that decides the contents of a store; the defaults are the reference study's.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    In a file a source is a table [source.NAME], a stage one of the tables [[stage]] with its name,
+    an observable a table [observable.NAME]. The source "defects" is spelled [library] and
+    [defects], the observable "pdf" [pdf], as they were before there were others.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     seed: int = Field(0, ge=0)
-    hosts_per_shard: int = Field(32, ge=1, description="unit of work and of writing")
-    library: LibrarySettings = LibrarySettings()
-    defects: DefectSettings = DefectSettings()
-    pdf: PDFSettings = PDFSettings()
+    hosts_per_shard: int = Field(32, ge=1, description="items; the unit of work and of writing")
+    source: SkipValidation[Source] = Defects()
+    stages: SkipValidation[tuple[Stage, ...]] = ()
+    observables: SkipValidation[dict[str, Observable]] = {"pdf": PairDistributionFunction()}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_plug_ins(cls, values: Any) -> Any:
+        """Settings of plug-ins, as a file has them, made into these."""
+        if not isinstance(values, Mapping):
+            return values
+        rest = dict(values)
+        found: dict[str, Any] = {}
+        if isinstance(rest.get("source"), Mapping) or {"library", "defects"} & rest.keys():
+            found["source"] = _source_of(rest)
+        if "stage" in rest:
+            found["stages"] = tuple(_stages_of(rest.pop("stage")))
+        if {"pdf", "observable"} & rest.keys():
+            found["observables"] = dict(_observables_of(rest))
+        return rest | found
+
+    @model_serializer
+    def _as_in_a_file(self, info: SerializationInfo) -> dict[str, Any]:
+        values: dict[str, Any] = {"seed": self.seed, "hosts_per_shard": self.hosts_per_shard}
+        source = self.source.model_dump(mode=info.mode)
+        is_old = self.source.name == Defects.name
+        values |= source if is_old else {"source": {self.source.name: source}}
+        if self.stages:
+            values["stage"] = [
+                {"name": stage.name} | stage.model_dump(mode=info.mode) for stage in self.stages
+            ]
+        of_observables = {
+            name: observable.model_dump(mode=info.mode)
+            for name, observable in self.observables.items()
+        }
+        if (pdf := of_observables.pop(PairDistributionFunction.name, None)) is not None:
+            values["pdf"] = pdf
+        return values | ({"observable": of_observables} if of_observables else {})
+
+    @property
+    def pdf(self) -> PairDistributionFunction:
+        """Of a run that computes PDFs; ValueError for any other."""
+        pdf = self.observables.get(PairDistributionFunction.name)
+        if not isinstance(pdf, PairDistributionFunction):
+            raise ValueError(f"this needs G(r), and the run has {', '.join(self.observables)} only")
+        return pdf
+
+    @property
+    def defects(self) -> DefectSettings:
+        """Of a run of point defects; ValueError for any other."""
+        if not isinstance(self.source, Defects):
+            raise ValueError(f"this needs point defects, and the run has {self.source.title}")
+        return self.source.defects
+
+    @property
+    def plug_ins(self) -> list[PlugIn]:
+        """Source, stages and observables, in the order of what they do."""
+        return [self.source, *self.stages, *self.observables.values()]
+
+    @property
+    def revisions(self) -> dict[str, int]:
+        """Of the formulas of each plug-in, by its name, where it is not the first."""
+        return {one.name: one.revision for one in self.plug_ins if one.revision > 1}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides a store's contents, for JSON, but for the items themselves."""
+        values = self.model_dump(mode="json")
+        own = values["source"][self.source.name] if "source" in values else values
+        for name in self.source.locating:
+            del own[name]
+        return values | ({"revisions": self.revisions} if self.revisions else {})
+
+
+def _source_of(values: dict[str, Any]) -> Source:
+    """Takes what is said of the source out of `values`."""
+    old = {name: values.pop(name) for name in ("library", "defects") if name in values}
+    named = values.pop("source", {})
+    if old:
+        named = {**named, Defects.name: old}
+    if len(named) > 1:
+        raise ValueError(f"source: give one, not {' and '.join(sorted(named))}")
+    ((name, settings),) = named.items()
+    place = () if old else ("source", name)
+    return _made(_SOURCES, name, settings, place)
+
+
+def _stages_of(tables: Any) -> Iterator[Stage]:
+    if not isinstance(tables, list) or not all("name" in table for table in tables):
+        raise ValueError("stage: write a table [[stage]] with a name for each")
+    for number, table in enumerate(tables):
+        settings = {key: value for key, value in table.items() if key != "name"}
+        yield _made(_STAGES, table["name"], settings, ("stage", number))
+
+
+def _observables_of(values: dict[str, Any]) -> Iterator[tuple[str, Observable]]:
+    """Takes what is said of observables out of `values`."""
+    named: dict[str, tuple[Any, tuple[str | int, ...]]] = {}
+    if "pdf" in values:
+        named[PairDistributionFunction.name] = values.pop("pdf"), ("pdf",)
+    tables = values.pop("observable", {})
+    if not isinstance(tables, Mapping):
+        raise ValueError("observable: write a table [observable.NAME] for each")
+    for name, settings in tables.items():
+        named[name] = settings, ("observable", name)
+    for name, (settings, place) in named.items():
+        yield name, _made(_OBSERVABLES, name, settings, place)
+
+
+def _made(room: str, name: str, settings: Any, place: tuple[str | int, ...]) -> Any:
+    """A plug-in of its settings; what is wrong with them is said of their place in the file."""
+    try:
+        return find_plug_in(room, name).model_validate(settings)
+    except ValidationError as error:
+        details = [
+            InitErrorDetails(
+                type=one["type"],
+                loc=(*place, *one["loc"]),
+                input=one["input"],
+                ctx=one.get("ctx", {}),
+            )
+            for one in error.errors()
+        ]
+        raise ValidationError.from_exception_data(error.title, details) from None
 
 
 def read_description(path: Path | None, limit: int | None = None) -> RunDescription:
@@ -89,39 +180,23 @@ def read_description(path: Path | None, limit: int | None = None) -> RunDescript
             raise ValueError(f"{path} is not a TOML file: {error}") from None
     try:
         description = RunDescription.model_validate(values)
-        defects = description.defects
-        if description.pdf.scattering == "neutron":
-            defects = _scattering_neutrons(defects, description.pdf.parameters)
+        source = description.source
+        for observable in description.observables.values():
+            source = source.suited(observable.lack)
     except ValidationError as error:
         raise ValueError(f"{path}: {first_mistake(error)}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    library = description.library
-    if path is not None and library.source != "embedded":
-        library = library.model_copy(update={"source": str(path.parent / library.source)})
-    if limit is not None:
-        library = library.model_copy(update={"limit": limit})
-    return description.model_copy(update={"library": library, "defects": defects})
-
-
-def _scattering_neutrons(defects: DefectSettings, parameters: PDFParameters) -> DefectSettings:
-    """Without metals of no scattering length where all are taken; ValueError if one is listed."""
-    every = defects.impurities
-    known = tuple(element for element in every if is_tabulated(element, parameters))
-    if known != every != metals():
-        lost = ", ".join(element for element in every if element not in known)
-        raise ValueError(
-            f"defects.impurities: no neutron scattering length is tabulated for {lost}: "
-            "leave it out"
-        )
-    return defects.model_copy(update={"impurities": known})
+    source = source.located(path and path.parent, limit)
+    return description.model_copy(update={"source": source})
 
 
 def first_mistake(error: ValidationError) -> str:
     """Place and message of the first mistake that pydantic found, in one line."""
     first = error.errors()[0]
-    place = ".".join(map(str, first["loc"])) or "the description"
-    return f"{place}: {first['msg'].removeprefix('Value error, ')}"
+    place = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
 
 
 def differences(stored: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:

@@ -10,18 +10,12 @@ from pathlib import Path
 
 from hpc.description import RunDescription
 from hpc.executors import Execute, Work
-from hpc.plan import Shard, select_hosts
-from hpc.store.ledger import DoneRecord, FailedTask, QuarantinedHost, read_records
-from hpc.store.locks import Part, creating, writing
+from hpc.plan import Shard, Task
+from hpc.store.inputs import has_its_items, refuse_another_run, refuse_other_formulas
+from hpc.store.ledger import DoneRecord, FailedTask, QuarantinedHost, join_records, read_records
+from hpc.store.locks import Part, alone, creating, writing
 from hpc.store.repair import restore
-from hpc.store.store import (
-    Store,
-    create,
-    hash_inputs,
-    is_to_be_made,
-    refuse_another_run,
-    sweep_partial_files,
-)
+from hpc.store.store import Store, create, is_to_be_made, sweep_partial_files
 from hpc.watching.progress import track
 from hpc.watching.runlog import Log, run_log
 from hpc.workers.supervisor import SupervisedWork
@@ -71,36 +65,50 @@ def generate(
         OSError: the store can't be written, as on a full disk; what is done stays done.
     """
     path = path.absolute()
-    with writing(path, part):
-        try:
+    try:
+        with writing(path, part):
             if repair and part is None:
                 sweep_partial_files(path)
-            with creating(path):
-                store = _open(path, description, repair)
+            store = _open(path, description, repair)
             work = SupervisedWork(path, store.input_hash, repair, timeout)
-            return _complete(store, execute, work, part)
-        except (KeyboardInterrupt, SystemExit):
-            log.warning("%s: stopped; what is done stays done, run generate again to go on", path)
-            raise
-        except OSError as error:
-            reason = f"{error.strerror or error}; run generate again once there is a remedy"
-            raise OSError(error.errno, reason, str(path)) from error
+            summary = _complete(store, execute, work, part)
+        _join_records(store)
+        return summary
+    except (KeyboardInterrupt, SystemExit):
+        log.warning("%s: stopped; what is done stays done, run generate again to go on", path)
+        raise
+    except OSError as error:
+        reason = f"{error.strerror or error}; run generate again once there is a remedy"
+        raise OSError(error.errno, reason, str(path)) from error
 
 
 def _open(path: Path, description: RunDescription | None, repair: bool) -> Store:
-    """The store to complete: a new one, or the one there if it is of the same run and sound."""
+    """The store to complete: a new one, or the one there if it is of the same run and sound.
+
+    Parts of a run that start together wait for each other only where the store is to be made.
+    """
     if is_to_be_made(path):
-        description = description or RunDescription()
-        return create(path, description, select_hosts(description.library))
+        with creating(path):
+            if is_to_be_made(path):
+                description = description or RunDescription()
+                return create(path, description, description.source.items())
     if repair:
-        restore(path, description)
+        with creating(path):
+            restore(path, description)
     store = Store(path, mode="r+")
+    refuse_other_formulas(store)
     if description is not None:
-        hosts = select_hosts(description.library)
-        refuse_another_run(store, description, hash_inputs(description, hosts))
-    if not store.has_its_hosts():
+        refuse_another_run(store, description)
+    if not has_its_items(store):
         raise ValueError(f"{path / 'library.json'} is damaged: `generate --repair` puts it right")
     return store
+
+
+def _join_records(store: Store) -> None:
+    """Have the records of a complete run in one file, if nobody else writes to the store."""
+    with alone(store.path) as is_alone:
+        if is_alone and len(read_records(store.ledger, store.input_hash)) == len(store.shards):
+            join_records(store.ledger, store.input_hash)
 
 
 def _complete(store: Store, execute: Execute, work: SupervisedWork, part: Part | None) -> Summary:
@@ -109,10 +117,10 @@ def _complete(store: Store, execute: Execute, work: SupervisedWork, part: Part |
     shards = [shard for shard in store.shards if part is None or part.takes(shard.index)]
     done = {s.index: before[s.index] for s in shards if s.index in before and not work.repair}
     missing = [shard for shard in shards if shard.index not in done]
-    n_missing = sum(shard.n_hosts for shard in missing)
+    n_missing = sum(shard.n_items for shard in missing)
     if done:
         log.info("%d of %d shards are done already", len(done), len(shards))
-    n_variants = store.description.defects.n_variants
+    n_variants = store.description.source.n_variants
     computed = 0
     share = part and f"{part.index}/{part.count}"
     with (
@@ -121,19 +129,24 @@ def _complete(store: Store, execute: Execute, work: SupervisedWork, part: Part |
     ):
         for record in _records(store, execute, work, missing, write_event):
             done[record.task] = record
-            hosts = store.shards[record.task].n_hosts
-            advance(hosts)
+            n_items = store.shards[record.task].n_items
+            advance(n_items)
             if record != before.get(record.task):
-                computed += hosts - len(record.quarantined)
-    quarantined = tuple(host for record in done.values() for host in record.quarantined)
+                computed += n_items - len(record.quarantined)
+    quarantined = tuple(item for record in done.values() for item in record.quarantined)
     return Summary(
-        n_structures=store.n_hosts,
+        n_structures=store.n_items,
         n_variants=n_variants,
         n_computed=computed,
-        n_sound=sum(shard.n_hosts for shard in shards) - len(quarantined),
+        n_sound=sum(shard.n_items for shard in shards) - len(quarantined),
         seconds=time.perf_counter() - started,
         quarantined=quarantined,
     )
+
+
+def _task_of(store: Store, shard: Shard) -> Task:
+    first, last = store.items[shard.start].id, store.items[shard.stop - 1].id
+    return Task(index=shard.index, start=shard.start, stop=shard.stop, first=first, last=last)
 
 
 def _records(
@@ -146,7 +159,7 @@ def _records(
     """
     for last in (False, True):
         failed, in_a_row = [], 0
-        for outcome in execute(work, map(store.task, shards)):
+        for outcome in execute(work, (_task_of(store, shard) for shard in shards)):
             if isinstance(outcome, FailedTask):
                 write_event("failed", **outcome.model_dump())
                 failed.append(outcome.task)

@@ -43,7 +43,7 @@ def verdicts(run: Path, store_path: Path, count: int) -> list[tuple[str, str]]:
         raise ValueError(f"{run} is no run on measurements: train one with --recipe measured")
     draws = FreshDraws.of_store(store_path, variation, config.seed)
     rows = evenly(read_rows(run, "test", store), count)
-    hosts = Store(store_path).hosts
+    hosts = Store(store_path).items
     found = []
     with TemporaryDirectory() as folder:
         file = Path(folder, "measured.gr")

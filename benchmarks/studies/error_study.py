@@ -12,7 +12,7 @@ import numpy as np
 from defectgen.hosts.elements import atomic_number, debye_uiso, metals
 from defectgen.hosts.host import Host
 from defectgen.point_defects.settings import KINDS, DefectSettings
-from hpc.description import PDFSettings
+from hpc.observables.pdf import PDFSettings
 from train.judging.evaluation import class_probabilities
 from train.problems.defects.fresh_draws import FreshDraws, Variation
 

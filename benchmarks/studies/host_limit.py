@@ -18,7 +18,7 @@ from scipy.special import logsumexp
 from defectgen.hosts.elements import debye_uiso
 from defectgen.point_defects.settings import KINDS
 from defectgen.point_defects.variants import HostSupercell
-from hpc.description import PDFSettings
+from hpc.observables.pdf import PDFSettings
 from pdfcalc.crystals.displacements import Occupied
 from pdfcalc.crystals.scattering import scattering_power
 from pdfcalc.pdf.lattice import Change

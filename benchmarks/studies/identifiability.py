@@ -37,7 +37,7 @@ from benchmarks.studies.identifiability_report import (
 from defectgen.hosts.host import Host
 from defectgen.point_defects.gpu_draws import random_seeds
 from defectgen.point_defects.settings import KINDS, DefectSettings
-from hpc.description import PDFSettings
+from hpc.observables.pdf import PDFSettings
 from hpc.store.store import Store
 from train.data.store import read_store
 from train.problems.defects.streaming import VariantStream
@@ -83,7 +83,7 @@ def held_out_hosts(store_path: Path, runs: Sequence[Path]) -> list[Host]:
     for run, part in zip(runs, parts, strict=True):
         if not np.array_equal(part, parts[0]):
             raise ValueError(f"{run} has other test hosts than {runs[0]}: study them one by one")
-    hosts = Store(store_path).hosts
+    hosts = Store(store_path).items
     return [hosts[index] for index in np.unique(store.rows[parts[0], 0]).tolist()]
 
 

@@ -85,7 +85,7 @@ def read_cif_folder(folder: str | os.PathLike[str]) -> CifFolder:
     root = Path(folder)
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder: give the folder that holds the CIF files")
-    paths, quarantined = _cif_paths(root)
+    paths, quarantined = cif_paths(root)
     if not paths and not quarantined:
         raise ValueError(f"{root} has no file that ends in .cif, in subfolders neither")
     accepted: list[Accepted] = []
@@ -255,7 +255,7 @@ def _host_id(name: str, content: bytes) -> str:
     return f"cif-{stem or 'unnamed'}-{digest[:8]}"
 
 
-def _cif_paths(root: Path) -> tuple[list[Path], list[Quarantined]]:
+def cif_paths(root: Path) -> tuple[list[Path], list[Quarantined]]:
     """CIF files, sorted; folders reached twice, by links, are searched once."""
     paths: list[Path] = []
     unreadable: list[Quarantined] = []

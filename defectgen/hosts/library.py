@@ -1,4 +1,4 @@
-"""Reading and writing libraries of hosts, and the library that comes with the package."""
+"""Libraries of hosts, or of other items: reading, writing, and the one that comes with us."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import IO, overload
+from typing import IO, Any, overload
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from defectgen.hosts.host import Host
+from defectgen.samples import Item
 from pdfcalc.files import write_atomically
 
-_HOSTS = TypeAdapter(list[Host])
 _TWO_IN_A_LINE = re.compile(rb"\}\s*,\s*\{")
 
 
-def _parse(text: str | bytes, name: str) -> list[Host]:
+def _parse(text: str | bytes, name: str, item: type[BaseModel] = Host) -> list[Any]:
+    hosts: list[Any]
     try:
-        hosts = _HOSTS.validate_json(text)
+        hosts = TypeAdapter(list[item]).validate_json(text)  # type: ignore
     except ValidationError as error:
         raise ValueError(_no_library(name, error)) from None
     repeated = [id_ for id_, count in Counter(host.id for host in hosts).items() if count > 1]
@@ -56,19 +57,20 @@ def embedded_library(published_only: bool = False) -> list[Host]:
     return [host for host in _embedded() if host.origin == "published" or not published_only]
 
 
-def read_library(path: str | Path) -> list[Host]:
-    """Hosts of a library file, all at once; `open_library` is for large ones.
+def read_library(path: str | Path, item: type[BaseModel] = Host) -> list[Any]:
+    """Hosts, or items of another type, of a library file, all at once.
 
     Raises ValueError, with the file's name, if it cannot be read, is not a valid library or has
     an id twice.
     """
     with _opened(path) as file:
-        return _parse(file.read(), str(path))
+        return _parse(file.read(), str(path), item)
 
 
-def open_library(path: str | Path) -> Sequence[Host]:
-    """Hosts of a library file, read when they are asked for if each has a line of its own.
+def open_library(path: str | Path, item: type[BaseModel] = Host) -> Sequence[Any]:
+    """Hosts, or items of another type, of a library file.
 
+    They are read when they are asked for, if each has a line of its own.
     So `write_library` lays them out; a file in another layout is read at once.
 
     Raises:
@@ -77,54 +79,57 @@ def open_library(path: str | Path) -> Sequence[Host]:
     """
     starts = _line_starts(path)
     if starts is None:
-        return read_library(path)
-    return LibraryFile(Path(path), starts, np.arange(len(starts) - 1))
+        return read_library(path, item)
+    return LibraryFile(Path(path), item, starts, np.arange(len(starts) - 1))
 
 
-class LibraryFile(Sequence[Host]):
-    """Hosts of a file with one host a line. Slices read nothing either.
+class LibraryFile(Sequence[Any]):
+    """Hosts, or other items, of a file with one a line. Slices read nothing either.
 
     Args:
+        item: their type.
         starts: (n_lines + 1,) where each host's line begins; the last one ends at the last entry.
         lines: (n,) the lines of the hosts in this sequence.
     """
 
-    def __init__(self, path: Path, starts: np.ndarray, lines: np.ndarray) -> None:
-        self.path, self._starts, self._lines = path, starts, lines
+    def __init__(
+        self, path: Path, item: type[BaseModel], starts: np.ndarray, lines: np.ndarray
+    ) -> None:
+        self.path, self._item, self._starts, self._lines = path, item, starts, lines
 
     def __len__(self) -> int:
         return len(self._lines)
 
     @overload
-    def __getitem__(self, index: int) -> Host: ...
+    def __getitem__(self, index: int) -> Any: ...
 
     @overload
     def __getitem__(self, index: slice) -> LibraryFile: ...
 
-    def __getitem__(self, index: int | slice) -> Host | LibraryFile:
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return LibraryFile(self.path, self._starts, self._lines[index])
+            return self.take(index)
         return next(self._read(self._lines[[index]]))
 
-    def __iter__(self) -> Iterator[Host]:
+    def __iter__(self) -> Iterator[Any]:
         hashes = array("q")
         for host in self._read(self._lines):
             hashes.append(hash(host.id))
             yield host
         self._refuse_repeated_ids(np.array(hashes, dtype=np.int64))
 
-    def take(self, places: np.ndarray) -> LibraryFile:
+    def take(self, places: np.ndarray | slice) -> LibraryFile:
         """The hosts at these places of the sequence, in this order."""
-        return LibraryFile(self.path, self._starts, self._lines[places])
+        return LibraryFile(self.path, self._item, self._starts, self._lines[places])
 
-    def _read(self, lines: np.ndarray) -> Iterator[Host]:
+    def _read(self, lines: np.ndarray) -> Iterator[Any]:
         starts = self._starts
         with _opened(self.path) as file:
             for line in lines:
                 file.seek(starts[line])
                 text = file.read(starts[line + 1] - starts[line]).rstrip(b",\n")
                 try:
-                    yield Host.model_validate_json(text)
+                    yield self._item.model_validate_json(text)
                 except ValidationError as error:
                     raise ValueError(_no_library(str(self.path), error, line)) from None
 
@@ -140,7 +145,7 @@ class LibraryFile(Sequence[Host]):
             raise ValueError(_repeated(str(self.path), id_))
 
 
-def take(hosts: Sequence[Host], places: np.ndarray) -> Sequence[Host]:
+def take(hosts: Sequence[Any], places: np.ndarray) -> Sequence[Any]:
     """The hosts at these places, in this order, read no earlier than `hosts` themselves are."""
     if isinstance(hosts, LibraryFile):
         return hosts.take(places)
@@ -166,7 +171,7 @@ def _line_starts(path: str | Path) -> np.ndarray | None:
     return None
 
 
-def write_library(path: str | Path, hosts: Iterable[Host]) -> None:
+def write_library(path: str | Path, hosts: Iterable[Item]) -> None:
     """Write hosts as JSON, one host a line, so that two versions of a library compare well.
 
     The file is there whole or, if this is interrupted, as it was before.
@@ -179,7 +184,7 @@ def write_library(path: str | Path, hosts: Iterable[Host]) -> None:
     write_atomically(Path(path), write)
 
 
-def _json_lines(hosts: Iterable[Host]) -> Iterator[bytes]:
+def _json_lines(hosts: Iterable[Item]) -> Iterator[bytes]:
     yield b"[\n"
     separator = b""
     for host in hosts:

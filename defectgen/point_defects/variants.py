@@ -12,6 +12,7 @@ import numpy as np
 from defectgen.hosts.elements import debye_uiso
 from defectgen.hosts.host import Host
 from defectgen.point_defects.settings import IMPURITY_KINDS, KIND_SETS, KINDS, DefectSettings
+from defectgen.samples import UnusableItem
 from defectgen.sites.interstitial import interstitial_sites
 from defectgen.sites.voids import nearest_neighbour
 from pdfcalc.crystals.displacements import NOWHERE, Occupied, Sites
@@ -54,7 +55,7 @@ class HostSupercell:
         """Variant `index`, drawn from (seed, host id, index) and nothing else.
 
         Raises:
-            ValueError: the host has no room for so many interstitials, or no number of defects
+            UnusableItem: the host has no room for so many interstitials, or no number of defects
             gives a fraction in the range.
         """
         kinds = self.settings.kinds_of(index)
@@ -93,19 +94,19 @@ class HostSupercell:
         """Fewest and most defects whose fraction of the host's atoms is in the settings' range.
 
         Raises:
-            ValueError: there is no such number, or none that two kinds can share, each with no
+            UnusableItem: there is no such number, or none that two kinds can share, each with no
             fewer than the fewest.
         """
         low, high = self.settings.fraction
         fewest = int(np.ceil(low * self.n_atoms - 1e-9))
         most = int(np.floor(high * self.n_atoms + 1e-9))
         if fewest > most:
-            raise ValueError(
+            raise UnusableItem(
                 f"{self.host.id}: no number of its {self.n_atoms} atoms is {low:g} to {high:g} of "
                 "them; take a larger supercell or a wider fraction"
             )
         if self.settings.mixed_variants and 2 * fewest > most:
-            raise ValueError(
+            raise UnusableItem(
                 f"{self.host.id}: {most} defects at most are too few for two kinds with "
                 f"{fewest} of its {self.n_atoms} atoms each; take a larger supercell or a wider "
                 "fraction"
@@ -160,7 +161,7 @@ class HostSupercell:
             chosen = self.crystal.sites.first_apart(shuffled, self.too_near, count)
             if len(chosen.site) == count:
                 return chosen
-        raise ValueError(
+        raise UnusableItem(
             f"{self.host.id}: no room for {count} interstitials at least "
             f"{self.least_separation:.2f} A apart; lower the fraction or the separation"
         )

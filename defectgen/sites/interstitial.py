@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from defectgen.hosts.host import Host
+from defectgen.samples import UnusableItem
 from defectgen.sites.voids import (
     MINIMUM_DISTANCE,
     Void,
@@ -50,7 +51,7 @@ def interstitial_sites(host: Host) -> tuple[InterstitialSite, ...]:
     """Interstitial sites, by multiplicity and then by falling distance to the nearest atom.
 
     Raises:
-        ValueError: no position of the host is far enough from its atoms.
+        UnusableItem: no position of the host is far enough from its atoms.
     """
     orbits = tabulated_orbits(host)
     if orbits is None:
@@ -69,7 +70,7 @@ def searched_sites(host: Host) -> tuple[InterstitialSite, ...]:
 def _sites(host: Host, voids: Sequence[tuple[str, Void]]) -> tuple[InterstitialSite, ...]:
     if not voids:
         least = MINIMUM_DISTANCE * nearest_neighbour(host.lattice, np.array(host.frac))
-        raise ValueError(
+        raise UnusableItem(
             f"host {host.id}: no interstitial site is {least:.3f} A or more away from every atom; "
             "leave this host out"
         )

@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from defectgen.samples import UnusableItem
+
 MINIMUM_DISTANCE = 0.55
 """Least distance of a site to an atom, as a fraction of the distance between nearest atoms.
 
@@ -212,7 +214,7 @@ def _dataset(lattice: np.ndarray, frac: np.ndarray, species: np.ndarray):
     cell: Any = (lattice, frac, species)
     dataset = spglib.get_symmetry_dataset(cell, SYMMETRY_TOLERANCE)
     if dataset is None:
-        raise ValueError("spglib finds no symmetry in the crystal: do atoms overlap?")
+        raise UnusableItem("spglib finds no symmetry in the crystal: do atoms overlap?")
     return dataset
 
 

@@ -16,15 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from defectgen.hosts.host import Host
+from defectgen.samples import Item
 from hpc.description import RunDescription
 from hpc.estimate.measure import Measured, Order
-from hpc.plan import Shard, evenly_spaced, plan_shards, select_hosts
+from hpc.plan import Shard, plan_shards
+from hpc.store.inputs import refuse_another_run, refuse_other_formulas
 from hpc.store.layout import create_arrays
 from hpc.store.ledger import read_records
 from hpc.store.locks import Part, refuse_strangers
-from hpc.store.store import InputHash, Store, is_to_be_made, refuse_another_run
-from hpc.workers.supervisor import ONE_THREAD
+from hpc.store.store import Store, is_to_be_made
+from hpc.workers.resources import ONE_THREAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,8 +36,9 @@ _LARGEST_SHARD = 256
 """Most hosts of the sample's shard, however many those of the run have."""
 _PATIENCE = 300.0
 _FAILURES_SHOWN = 5
-_LEDGER_FILES, _RECORD_BYTES = 3, 450
-"""Two locks and the log of one run; and what the record of a shard takes."""
+_LEDGER_FILES, _RECORD_BYTES = 6, 450
+"""Two locks, the log of one run, the joined records, what the store was made from and an index of
+its items; and what the record of a shard takes."""
 
 
 @dataclass(frozen=True)
@@ -81,39 +83,41 @@ def estimate(
     """
     refuse_strangers(path)
     store = None if is_to_be_made(path) else Store(path)
-    hosts: Sequence[Host]
-    if description is None and store is not None:
-        description, hosts = store.description, store.hosts
+    items: Sequence[Item]
+    if store is not None:
+        refuse_other_formulas(store)
+        if description is not None:
+            refuse_another_run(store, description)
+        description, items = store.description, store.items
     else:
         description = description or RunDescription()
-        hosts = select_hosts(description.library)
-    largest = _largest(hosts, description, store)
-    shards = plan_shards(len(hosts), description.hosts_per_shard)
+        items = description.source.items()
+    shards = plan_shards(len(items), description.hosts_per_shard)
     done = set(read_records(store.ledger, store.input_hash)) if store else set()
     missing = [s for s in shards if s.index not in done and (part is None or part.takes(s.index))]
-    measured = _measure(description, largest, hosts)
+    measured = _measure(description, items)
     # A shard of the sample may be smaller than one of the run.
-    larger = shards[0].n_hosts / measured.n_shard - 1
-    arrays = _arrays(description, len(hosts))
-    n_files, n_folders = _files(arrays, len(shards), measured.empty_arrays)
-    rows_bytes = measured.row_bytes + _RECORD_BYTES / shards[0].n_hosts
-    n_missing = sum(shard.n_hosts for shard in missing)
-    n_variants = description.defects.n_variants
-    made_bytes = measured.fixed_bytes + len(hosts) * measured.host_bytes
+    larger = shards[0].n_items / measured.n_shard - 1
+    arrays = _arrays(description, len(items))
+    n_files, n_folders = _files(arrays, len(shards), measured)
+    rows_bytes = measured.row_bytes + _RECORD_BYTES / shards[0].n_items
+    n_missing = sum(shard.n_items for shard in missing)
+    n_variants = description.source.n_variants
+    made_bytes = measured.fixed_bytes + len(items) * measured.host_bytes
     return Estimate(
         store=str(path),
         exists=store is not None,
-        n_structures=len(hosts),
+        n_structures=len(items),
         n_variants=n_variants,
         n_shards=len(shards),
         n_shards_missing=len(missing),
-        n_done=sum(shard.n_hosts for shard in shards if shard.index in done),
+        n_done=sum(shard.n_items for shard in shards if shard.index in done),
         n_missing=n_missing,
         n_pdfs_missing=n_missing * n_variants,
         n_files=n_files,
         n_folders=n_folders,
         values_bytes=sum(array.nbytes for array in arrays.values() if array.ndim > 1),
-        disk_bytes=round(made_bytes + len(hosts) * rows_bytes),
+        disk_bytes=round(made_bytes + len(items) * rows_bytes),
         disk_bytes_missing=round(n_missing * rows_bytes + (0 if store else made_bytes)),
         disk_bytes_free=_free(path),
         workers=workers,
@@ -125,23 +129,17 @@ def estimate(
     )
 
 
-def _largest(hosts: Sequence[Host], description: RunDescription, store: Store | None) -> Host:
-    """The host of most atoms in its cell, by one look at all, in which a store's are compared."""
-    inputs = InputHash(description)
-    looked_at = hosts if store is None else inputs.noting(hosts)
-    largest = max(looked_at, key=lambda host: len(host.frac))
-    if store is not None:
-        refuse_another_run(store, description, inputs.hexdigest())
-    return largest
-
-
-def _measure(description: RunDescription, largest: Host, hosts: Sequence[Host]) -> Measured:
-    shard = min(description.hosts_per_shard, len(hosts), _LARGEST_SHARD)
-    sample = list(evenly_spaced(hosts, shard))
+def _measure(description: RunDescription, items: Sequence[Item]) -> Measured:
+    largest = max(items, key=description.source.size)
+    shard = min(description.hosts_per_shard, len(items), _LARGEST_SHARD)
+    sample = [items[k * len(items) // shard] for k in range(shard)]
     # If the time is only enough for the first, they stand for all.
     random.Random(0).shuffle(sample)
     order = Order(
-        description=description, largest=largest, hosts=tuple(sample), started=time.time()
+        description=description,
+        largest=largest.model_dump(mode="json"),
+        items=tuple(item.model_dump(mode="json") for item in sample),
+        started=time.time(),
     )
     try:
         done = subprocess.run(
@@ -170,12 +168,15 @@ def _arrays(description: RunDescription, n_hosts: int) -> dict[str, zarr.Array]:
     return dict(cast("Iterable[tuple[str, zarr.Array]]", group.arrays()))
 
 
-def _files(arrays: dict[str, zarr.Array], n_shards: int, empty: frozenset[str]) -> tuple[int, int]:
+def _files(arrays: dict[str, zarr.Array], n_shards: int, measured: Measured) -> tuple[int, int]:
     """Files and folders of a complete store: chunk (2, 0) of an array is the file c/2/0."""
-    n_files = 2 + len(arrays) + n_shards + _LEDGER_FILES  # zarr.json, library.json
-    n_folders = 2 + len(arrays)  # the store and its ledger
+    of_ragged_files, of_ragged_folders = (n_shards * count for count in measured.ragged)
+    n_files = 2 + len(arrays) + _LEDGER_FILES + of_ragged_files  # zarr.json, library.json
+    n_folders = 2 + len(arrays) + of_ragged_folders  # the store and its ledger
+    if of_ragged_files:  # the group of all
+        n_files, n_folders = n_files + 1, n_folders + 1
     for name, array in arrays.items():
-        if name in empty:
+        if name in measured.empty_arrays:
             continue
         unit = array.shards or array.chunks
         grid = [math.ceil(size / step) for size, step in zip(array.shape, unit, strict=True)]
@@ -195,7 +196,7 @@ def wall_time(missing: list[Shard], workers: int, measured: Measured) -> float:
     if not missing:
         return 0.0
     most = math.ceil(len(missing) / workers)
-    n_hosts = min(most * missing[0].n_hosts, sum(shard.n_hosts for shard in missing))
+    n_hosts = min(most * missing[0].n_items, sum(shard.n_items for shard in missing))
     return measured.startup_seconds + n_hosts * measured.seconds_per_host
 
 

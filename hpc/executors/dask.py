@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -23,6 +24,7 @@ from hpc.executors.slurm import slurm_workers, srun_workers
 from hpc.executors.workers import Workers, local_workers
 from hpc.plan import Task
 from hpc.store.ledger import FailedTask, Outcome
+from hpc.workers.resources import Place
 from hpc.workers.supervisor import WorkerStopped, start_worker, stop_worker
 
 log = logging.getLogger(__name__)
@@ -73,7 +75,7 @@ def start(
         _find_workers(workers, cluster, scheduler, shared) as found,
         _report(performance_report),
     ):
-        found.client.register_plugin(_ComputingChild())
+        found.client.register_plugin(_ComputingChild(found.on_this_machine))
         yield partial(_run, found)
 
 
@@ -110,8 +112,19 @@ class _ComputingChild(distributed.WorkerPlugin):
     name = "defectpdf"
     idempotent = True
 
+    def __init__(self, on_this_machine: int | None) -> None:
+        self._on_this_machine = on_this_machine
+
     def setup(self, worker: distributed.Worker) -> None:
-        start_worker()
+        start_worker(self._place(worker))
+
+    def _place(self, worker: distributed.Worker) -> Place:
+        if self._on_this_machine:  # where workers are numbered, and replaced by others
+            return Place(int(worker.name) % self._on_this_machine, self._on_this_machine)
+        # As a step of srun. Of others nothing is known: each has what its job or its user gave it.
+        of_nodes = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1").partition("(")[0]
+        count = int(of_nodes.partition(",")[0])
+        return Place(int(os.environ.get("SLURM_LOCALID", "0")) % count, count)
 
     def teardown(self, worker: distributed.Worker) -> None:
         stop_worker()
@@ -189,7 +202,7 @@ class _Flight:
 
 def task_name(task: Task, run: str) -> str:
     """How a task is called on the dashboard; `run` makes it unique on the scheduler."""
-    return f"pdfs-{task.index:06d}-{task.hosts[0].id}-to-{task.hosts[-1].id}-{run}"
+    return f"pdfs-{task.index:06d}-{task.first}-to-{task.last}-{run}"
 
 
 class _Watch:

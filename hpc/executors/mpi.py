@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 from hpc.executors import Execute, Work, serial
 from hpc.plan import Task
 from hpc.store.ledger import Outcome
+from hpc.workers.resources import Place
 from hpc.workers.supervisor import start_worker, stop_worker
 
 if TYPE_CHECKING:
@@ -107,10 +108,14 @@ def _exit_code(error: BaseException) -> int:
 def _computing_child() -> Iterator[None]:
     from mpi4py import MPI
 
+    node = MPI.COMM_WORLD.Split_type(MPI.COMM_TYPE_SHARED)
+    # Rank 0, which is the first one of its node, hands out tasks.
+    of_ranks = node.allgather(MPI.COMM_WORLD.Get_rank())
+    n_idle = int(0 in of_ranks)
     if MPI.COMM_WORLD.Get_rank() == 0:
         yield
         return
-    start_worker()
+    start_worker(Place(node.Get_rank() - n_idle, len(of_ranks) - n_idle))
     try:
         yield
     finally:

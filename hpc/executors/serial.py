@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hpc.executors import Execute
+from hpc.workers.resources import Place
 from hpc.workers.supervisor import start_worker, stop_worker
 
 
@@ -14,7 +15,7 @@ def start(workers: int) -> Iterator[Execute]:
     """Yields the executor; `workers` must be 1."""
     if workers != 1:
         raise ValueError(f"engine serial has one worker, not {workers}: use --engine dask")
-    start_worker()
+    start_worker(Place(0, 1))
     try:
         yield map
     finally:

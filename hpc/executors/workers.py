@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from distributed import Client, LocalCluster, SpecCluster
 
-from hpc.workers.supervisor import ONE_THREAD
+from hpc.workers.resources import ONE_THREAD
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +38,14 @@ class Workers:
         address: of the scheduler.
         hint: what a user can do where no worker comes.
         check: raises OSError where none can come any more, given how many there are.
+        on_this_machine: how many there are, if all are here.
     """
 
     client: Client
     address: str
     hint: str
     check: Callable[[int], None] = _nothing_to_check
+    on_this_machine: int | None = None
 
 
 def connect(cluster: SpecCluster) -> Client:
@@ -76,4 +78,5 @@ def local_workers(workers: int) -> Iterator[Workers]:
     finally:
         signal.signal(signal.SIGINT, interrupt)
     with cluster, connect(cluster) as client:
-        yield Workers(client, cluster.scheduler_address, "they are started again by themselves")
+        hint = "they are started again by themselves"
+        yield Workers(client, cluster.scheduler_address, hint, on_this_machine=workers)

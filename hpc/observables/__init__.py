@@ -19,8 +19,11 @@ class Observable(PlugIn, Protocol):
     title: ClassVar[str]
     """As in "Pair distribution functions"."""
 
-    def knows(self, element: str) -> bool:
-        """Whether atoms of an element can be in a sample."""
+    def lack(self, element: str) -> str | None:
+        """Why nothing can be computed with atoms of an element; None if it can.
+
+        As in "no neutron scattering length is tabulated".
+        """
         ...
 
     def compute(

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from defectgen.point_defects.variants import HostSupercell
+from defectgen.samples import Resources
 from hpc.plan import Shard
+from hpc.store.inputs import read_inputs, refuse_other_formulas
 from hpc.store.layout import create_arrays
 from hpc.store.ledger import DoneRecord, read_records
 from hpc.store.locks import is_being_written
-from hpc.store.store import Store, read_inputs, shard_digest
+from hpc.store.shards import shard_digest
+from hpc.store.store import Store
 from pdfcalc.crystals.structure import AtomicStructure
 
 if TYPE_CHECKING:
@@ -30,16 +32,16 @@ def status(path: Path) -> dict[str, Any]:
     store = Store(path)
     records = read_records(store.ledger, store.input_hash)
     missing = [shard for shard in store.shards if shard.index not in records]
-    n_missing = sum(shard.n_hosts for shard in missing)
+    n_missing = sum(shard.n_items for shard in missing)
     quarantined = [host.model_dump() for record in records.values() for host in record.quarantined]
     running = is_being_written(path)
     return {
         "store": str(path),
         "running": running,
         "complete": not missing,
-        "n_structures": store.n_hosts,
-        "n_variants": store.description.defects.n_variants,
-        "n_done": store.n_hosts - n_missing,
+        "n_structures": store.n_items,
+        "n_variants": store.description.source.n_variants,
+        "n_done": store.n_items - n_missing,
         "n_missing": n_missing,
         "quarantined": quarantined,
         "eta_seconds": _eta(list(records.values()), len(missing)) if running else None,
@@ -77,18 +79,21 @@ def verify(path: Path) -> dict[str, Any]:
     records = read_records(store.ledger, store.input_hash)
     for shard in store.shards:
         if shard.index not in records:
-            n_missing += shard.n_hosts
+            n_missing += shard.n_items
             continue
-        found, labels = _check_shard(store, shard, records[shard.index], problems)
-        digest.update(found.encode())
-        n_pdfs += int((labels >= 0).sum())
-        n_quarantined += len(records[shard.index].quarantined)
+        record = records[shard.index]
+        found = _check_shard(store, shard, record, problems)
+        digest.update((found or "unreadable").encode())
+        if found:
+            n_sound = shard.n_items - len(record.quarantined)
+            n_pdfs += n_sound * store.description.source.n_variants
+        n_quarantined += len(record.quarantined)
     if n_missing:
         problems.append(f"{n_missing} hosts are not computed yet: run generate again")
     return {
         "ok": not problems,
         "digest": digest.hexdigest(),
-        "n_structures": store.n_hosts,
+        "n_structures": store.n_items,
         "n_pdfs": n_pdfs,
         "n_missing": n_missing,
         "n_quarantined": n_quarantined,
@@ -102,13 +107,17 @@ def _check_inputs(store: Store) -> list[str]:
     from zarr.storage import MemoryStore
 
     try:
-        input_hash, columns = read_inputs(store.description, store.hosts)
+        refuse_other_formulas(store)
+    except ValueError as error:
+        return [str(error)]
+    try:
+        input_hash, columns = read_inputs(store.description, store.items)
     except ValueError as error:
         return [f"{error}; put back the library.json that the store was made from"]
     if input_hash != store.input_hash:
         return ["library.json or the run description was changed after the fact"]
     problems = []
-    expected = create_arrays(MemoryStore(), store.description, columns.n_hosts)
+    expected = create_arrays(MemoryStore(), store.description, columns.n_items)
     consolidated = zarr.open_group(store.path, mode="r")
     if consolidated.metadata.consolidated_metadata is None:
         problems.append("zarr.json has lost the consolidated metadata")
@@ -118,7 +127,7 @@ def _check_inputs(store: Store) -> list[str]:
             copies = [store.array(name), cast("zarr.Array", consolidated[name])]
             if any(_facts(copy) != _facts(array) for copy in copies):
                 problems.append(f"{name}: its metadata were changed after the fact")
-            elif name in store.variant_arrays:
+            elif name in store.fields.written:
                 continue
             elif not _same(copies[0], columns.arrays.get(name, array)):
                 problems.append(f"{name} is not what the hosts and the description give")
@@ -150,22 +159,19 @@ def _same(found: zarr.Array, expected: zarr.Array | np.ndarray) -> bool:
     )
 
 
-def _check_shard(
-    store: Store, shard: Shard, record: DoneRecord, problems: list[str]
-) -> tuple[str, np.ndarray]:
-    """The digest of a shard as it is on disk, and its labels."""
+def _check_shard(store: Store, shard: Shard, record: DoneRecord, problems: list[str]) -> str | None:
+    """The digest of a shard as it is on disk; None where it can't be read."""
     hosts = f"hosts {shard.start} to {shard.stop - 1}"
     remedy = "`generate --repair` makes them anew"
     try:
-        rows = store.read_shard(shard)
+        digest = shard_digest(store, shard)
     # As above: damage takes many forms.
     except Exception as error:
         problems.append(f"{hosts} can't be read ({type(error).__name__}: {error}); {remedy}")
-        return "unreadable", np.empty(0)
-    digest = shard_digest(rows)
+        return None
     if digest != record.digest:
         problems.append(f"{hosts} are not what was written; {remedy}")
-    return digest, rows["label"]
+    return digest
 
 
 def atoms_of_row(path: Path, structure: int, variant: int) -> AtomicStructure:
@@ -175,10 +181,13 @@ def atoms_of_row(path: Path, structure: int, variant: int) -> AtomicStructure:
         ValueError: there is no such row.
     """
     store = Store(path)
-    n_variants = store.description.defects.n_variants
-    if not 0 <= structure < len(store.hosts):
-        raise ValueError(f"structure {structure}: the store has 0 to {len(store.hosts) - 1}")
+    description = store.description
+    n_variants = description.source.n_variants
+    if not 0 <= structure < len(store.items):
+        raise ValueError(f"structure {structure}: the store has 0 to {len(store.items) - 1}")
     if not 0 <= variant < n_variants:
         raise ValueError(f"variant {variant}: the store has 0 to {n_variants - 1}")
-    supercell = HostSupercell(store.hosts[structure], store.description.defects)
-    return supercell.atoms(supercell.variant(store.description.seed, variant))
+    samples = description.source.draw(store.items[structure], description.seed)
+    for stage in description.stages:
+        samples = stage.apply(samples, Resources())
+    return samples[variant].atoms()

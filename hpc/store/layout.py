@@ -1,135 +1,129 @@
-"""How a store's Zarr group is laid out: arrays, dimensions, attributes and coordinates."""
+"""How a store's Zarr group is laid out: arrays, dimensions, attributes and coordinates.
+
+All arrays are declared: by the source, the stages and the observables of the run. Columns of the
+source are there when the group is made; the others are written by tasks, shard by shard.
+"""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
-from defectgen.hosts.host import Host
-from defectgen.point_defects.settings import KIND_SETS, KINDS, set_name
+from defectgen.samples import ATOM, Coordinate, Field, Item
 from hpc.description import RunDescription
-from hpc.observables.pdf import Observable, PairDistributionFunction
 
 if TYPE_CHECKING:
     import zarr
     from zarr.storage import StoreLike
 
-_HOSTS_PER_CHUNK = 8
+_MOST_ITEMS_PER_CHUNK = 8
+MOST_CHUNK_BYTES = 16 << 20
+LARGE_SAMPLE_BYTES = 64 << 10
+"""From which on a sample can be read without its neighbours."""
+MOST_GROUP_BYTES = 128 << 20
+"""Of large arrays' values that are computed, and written, together."""
+ABOUT_RAGGED = "what is stored of each atom of each sample: a group a shard, values and offsets"
 # Few enough that they are gone again before Python's garbage collector has looked at them twice.
-_HOSTS_PER_BLOCK = 128
-HOST_COLUMNS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "id": (str, {"long_name": "host"}),
-    "element": (str, {"long_name": "host element"}),
-    "space_group": ("int16", {"long_name": "space group number", "units": "1"}),
-    "a": ("float64", {"long_name": "conventional cell length a", "units": "angstrom"}),
-    "c": ("float64", {"long_name": "conventional cell length c", "units": "angstrom"}),
-    "uiso": ("float64", {"long_name": "mean-square displacement", "units": "angstrom2"}),
-    "temperature": (
-        "float64",
-        {"long_name": "temperature; NaN where not reported", "units": "kelvin"},
-    ),
-    "pressure": (
-        "float64",
-        {"long_name": "pressure; NaN where not reported", "units": "gigapascal"},
-    ),
-    "origin": (str, {"long_name": "published, derived or cif"}),
-    "source": (str, {"long_name": "citation or file of the host"}),
-}
+_ITEMS_PER_BLOCK = 128
 
 
-class VariantArray(NamedTuple):
-    """What a store tells of each variant beside the observable."""
+class Declared(NamedTuple):
+    """The fields of a run, by name, by who writes them and how."""
 
-    dtype: str
-    fill_value: Any
-    attributes: dict[str, Any]
-    dimensions: tuple[str, ...] = ("structure", "variant")
+    columns: dict[str, Field]
+    """Of the source's items."""
+    of_samples: dict[str, Field]
+    """That source and stages give with each sample."""
+    observed: dict[str, Field]
+    """That observables compute."""
 
+    @property
+    def written(self) -> dict[str, Field]:
+        """Those that tasks write."""
+        return self.of_samples | self.observed
 
-def variant_arrays(description: RunDescription) -> dict[str, VariantArray]:
-    """The arrays of a run's store, by name, that say what each variant is."""
-    names = [set_name(kinds) for kinds in KIND_SETS[: description.defects.n_labels]]
-    arrays = {
-        "label": VariantArray(
-            "int8",
-            -1,
-            {
-                "long_name": "kind of defect; -1 where the host failed",
-                "flag_values": list(range(len(names))),
-                "flag_meanings": " ".join(names),
-            },
-        ),
-        "concentration": VariantArray(
-            "float32", math.nan, {"long_name": "defects as a fraction of host atoms", "units": "1"}
-        ),
-        "impurity": VariantArray(
-            "uint8",
-            0,
-            {"long_name": "atomic number of the impurity; 0 where there is none", "units": "1"},
-        ),
-        "n_atoms": VariantArray("int32", 0, {"long_name": "atoms in the supercell", "units": "1"}),
-    }
-    if description.defects.mixed_variants:
-        attributes = {"long_name": "defects of each kind in the supercell", "units": "1"}
-        dimensions = ("structure", "variant", "kind")
-        arrays["n_defects"] = VariantArray("int32", 0, attributes, dimensions)
-    return arrays
+    @property
+    def dense(self) -> dict[str, Field]:
+        return {name: one for name, one in self.written.items() if not one.is_ragged}
+
+    @property
+    def ragged(self) -> dict[str, Field]:
+        return {name: one for name, one in self.written.items() if one.is_ragged}
 
 
-def observable_of(description: RunDescription) -> Observable:
-    """What a run computes for each variant."""
-    return PairDistributionFunction(description.pdf)
+def declared_fields(description: RunDescription) -> Declared:
+    """All fields of a run.
+
+    Raises:
+        ValueError: two plug-ins declare the same name.
+    """
+    seen: dict[str, str] = {}
+    for one in description.plug_ins:
+        for name in (*one.fields(), *one.coordinates()):
+            if name in seen:
+                raise ValueError(f"{seen[name]} and {one.name} both have an array {name!r}")
+            seen[name] = one.name
+    of_source = description.source.fields()
+    columns = {name: one for name, one in of_source.items() if not one.per_variant}
+    of_samples = {name: one for name, one in of_source.items() if one.per_variant}
+    for stage in description.stages:
+        of_samples |= stage.fields()
+    observed: dict[str, Field] = {}
+    for observable in description.observables.values():
+        observed |= observable.fields()
+    return Declared(columns, of_samples, observed)
 
 
-class HostColumns:
-    """What the store tells of its hosts: one array (n_hosts,) for each of the columns."""
+class ItemColumns:
+    """What the store tells of its items: one array (n_items,) for each of the columns."""
 
-    def __init__(self, n_hosts: int) -> None:
-        self.arrays = {name: np.empty(n_hosts, _dtype(name)) for name in HOST_COLUMNS}
-        self.n_hosts = n_hosts
+    def __init__(self, fields: Mapping[str, Field], n_items: int) -> None:
+        self.arrays = {name: np.empty(n_items, _dtype(one)) for name, one in fields.items()}
+        self.n_items = n_items
 
-    def noting(self, hosts: Iterable[Host]) -> Iterator[Host]:
-        """Pass all hosts of the store on, in order, and fill the columns meanwhile."""
-        rest, start = iter(hosts), 0
-        while block := list(islice(rest, _HOSTS_PER_BLOCK)):
+    def noting(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Pass all items of the store on, in order, and fill the columns meanwhile."""
+        rest, start = iter(items), 0
+        while block := list(islice(rest, _ITEMS_PER_BLOCK)):
             for name, array in self.arrays.items():
-                values = [getattr(host, name) for host in block]
+                values = [getattr(item, name) for item in block]
                 array[start : start + len(block)] = [math.nan if v is None else v for v in values]
             yield from block
             start += len(block)
 
 
-def _dtype(column: str) -> np.dtype:
-    kind = HOST_COLUMNS[column][0]
-    return np.dtypes.StringDType() if kind is str else np.dtype(kind)
+def _dtype(field: Field) -> np.dtype:
+    return np.dtypes.StringDType() if field.dtype == "str" else np.dtype(field.dtype)
 
 
 def create_group(
-    target: StoreLike, description: RunDescription, hosts: HostColumns, input_hash: str
+    target: StoreLike, description: RunDescription, columns: ItemColumns, input_hash: str
 ) -> zarr.Group:
     """Make the group with all that is known before the first task; rows hold the fill values."""
     import zarr
 
-    group = create_arrays(target, description, hosts.n_hosts)
-    for name, column in hosts.arrays.items():
+    group = create_arrays(target, description, columns.n_items)
+    for name, column in columns.arrays.items():
         array = cast("zarr.Array", group[name])
         # Chunk by chunk, since all at once take several times the memory of the column.
-        for start in range(0, hosts.n_hosts, array.chunks[0]):
+        for start in range(0, columns.n_items, array.chunks[0]):
             chunk = slice(start, start + array.chunks[0])
             array[chunk] = column[chunk]
+    revisions = {"revisions": description.revisions} if description.revisions else {}
     group.attrs.update(
         {
-            "title": "Pair distribution functions of elemental metals with point defects",
+            "title": _title(description),
             "Conventions": "CF-1.11",
             "source": f"defectpdf {version('defectpdf')}",
             "run": description.model_dump(mode="json"),
             "input_hash": input_hash,
+            **revisions,
             "numpy_version": np.__version__,
         }
     )
@@ -141,66 +135,148 @@ def create_group(
         return zarr.consolidate_metadata(target)
 
 
-def create_arrays(target: StoreLike, description: RunDescription, n_hosts: int) -> zarr.Group:
+def _title(description: RunDescription) -> str:
+    titles = [observable.title for observable in description.observables.values()]
+    seen = " and ".join([titles[0], *(title[0].lower() + title[1:] for title in titles[1:])])
+    return f"{seen} of {description.source.title}"
+
+
+def create_arrays(target: StoreLike, description: RunDescription, n_items: int) -> zarr.Group:
     """Make all arrays of a store; of those that have values by now, only the coordinates do."""
     import zarr
 
+    fields = declared_fields(description)
     group = zarr.open_group(target, mode="a")
-    _create_coordinates(group, description)
-    for name, (_, attributes) in HOST_COLUMNS.items():
+    sizes = {"structure": n_items} | sizes_of(description)
+    for name, (values, attributes) in _coordinates(description).items():
+        group.create_array(
+            name, data=values, dimension_names=(name,), attributes=dict(attributes), overwrite=True
+        )
+    for name, field in fields.columns.items():
         group.create_array(
             name,
-            shape=(n_hosts,),
-            dtype=_dtype(name),
+            shape=(n_items,),
+            dtype=_dtype(field),
             dimension_names=("structure",),
-            attributes=attributes,
+            attributes=dict(field.attributes),
             overwrite=True,
         )
-    _create_variant_arrays(group, description, n_hosts)
+    for name, tiles in tiles_of(description, n_items).items():
+        field = fields.dense[name]
+        observed = name in fields.observed
+        group.create_array(
+            name,
+            shape=tuple(sizes[dimension] for dimension in dimensions_of(field)),
+            shards=tiles.group if observed or not tiles.is_small else None,
+            chunks=tiles.chunk if observed or not tiles.is_small else tiles.group,
+            dtype=field.dtype,
+            fill_value=field.fill,
+            dimension_names=dimensions_of(field),
+            attributes={**field.attributes, **({"coordinates": "id"} if observed else {})},
+            overwrite=True,
+        )
+    if fields.ragged:
+        group.create_group(ATOM, overwrite=True, attributes={"long_name": ABOUT_RAGGED})
     return group
 
 
-def _create_coordinates(group: zarr.Group, description: RunDescription) -> None:
-    coordinates = observable_of(description).coordinates()
-    coordinates["variant"] = (
-        np.arange(description.defects.n_variants, dtype="int32"),
-        {"long_name": "variant of the host; 0 is the pristine host"},
-    )
-    if description.defects.mixed_variants:
-        kinds = np.array(KINDS, np.dtypes.StringDType())
-        coordinates["kind"] = kinds, {"long_name": "kind of defect"}
-    for name, (values, attributes) in coordinates.items():
-        group.create_array(
-            name, data=values, dimension_names=(name,), attributes=attributes, overwrite=True
-        )
+def _coordinates(description: RunDescription) -> dict[str, Coordinate]:
+    coordinates: dict[str, Coordinate] = {}
+    for one in (*description.observables.values(), *description.stages, description.source):
+        coordinates |= one.coordinates()
+    numbers = np.arange(description.source.n_variants, dtype="int32")
+    about = {"long_name": "variant of the host; 0 is the pristine host"}
+    return coordinates | {"variant": Coordinate(numbers, about)}
 
 
-def _create_variant_arrays(group: zarr.Group, description: RunDescription, n_hosts: int) -> None:
-    observable = observable_of(description)
-    extent = {name: len(values) for name, (values, _) in observable.coordinates().items()}
-    n_variants = description.defects.n_variants
-    shard = min(description.hosts_per_shard, n_hosts)
-    group.create_array(
-        observable.name,
-        shape=(n_hosts, n_variants, *extent.values()),
-        shards=(shard, n_variants, *extent.values()),
-        chunks=(math.gcd(shard, _HOSTS_PER_CHUNK), n_variants, *extent.values()),
-        dtype="float32",
-        fill_value=math.nan,
-        dimension_names=("structure", "variant", *extent),
-        attributes={**observable.attributes, "coordinates": "id"},
-        overwrite=True,
-    )
-    sizes = {"structure": n_hosts, "variant": n_variants, "kind": len(KINDS)}
-    for name, array in variant_arrays(description).items():
-        shape = tuple(sizes[dimension] for dimension in array.dimensions)
-        group.create_array(
-            name,
-            shape=shape,
-            chunks=(shard, *shape[1:]),
-            dtype=array.dtype,
-            fill_value=array.fill_value,
-            dimension_names=array.dimensions,
-            attributes=array.attributes,
-            overwrite=True,
-        )
+def dimensions_of(field: Field) -> tuple[str, ...]:
+    """All dimensions of a field's array."""
+    first = ("structure", "variant") if field.per_variant else ("structure",)
+    return first + field.dims
+
+
+class Tiles(NamedTuple):
+    """How an array is divided: shapes of what is read, and of what is written, together."""
+
+    chunk: tuple[int, ...]
+    group: tuple[int, ...]
+    is_small: bool
+    """Whether all that one task gives is in one group, and may be in one chunk."""
+
+
+def group_of(description: RunDescription, n_items: int) -> tuple[int, int]:
+    """Items, and samples of each, that are computed and written together.
+
+    All of a shard, unless the values of large arrays would take more than MOST_GROUP_BYTES.
+    """
+    shard, n_samples = _of_a_task(description, n_items)
+    sizes = [_sample_bytes(description, field) for field in _dense(description).values()]
+    n_bytes = sum(size for size in sizes if size * shard * n_samples > MOST_CHUNK_BYTES)
+    if shard * n_samples * n_bytes <= MOST_GROUP_BYTES:
+        return shard, n_samples
+    if n_samples * n_bytes <= MOST_GROUP_BYTES:
+        return _divisor(shard, MOST_GROUP_BYTES // (n_samples * n_bytes)), n_samples
+    return 1, max(1, MOST_GROUP_BYTES // n_bytes)
+
+
+def tiles_of(description: RunDescription, n_items: int) -> dict[str, Tiles]:
+    """Chunks and groups of the dense arrays that tasks write, by sizes in bytes."""
+    group = group_of(description, n_items)
+    whole = _of_a_task(description, n_items)
+    sizes = sizes_of(description)
+    tiles = {}
+    for name, field in _dense(description).items():
+        own = tuple(sizes[dimension] for dimension in field.dims)
+        n_bytes = _sample_bytes(description, field)
+        is_small = math.prod(whole) * n_bytes <= MOST_CHUNK_BYTES
+        together = whole if is_small else group
+        first = len(dimensions_of(field)) - len(field.dims)
+        inner = _small_enough(own, MOST_CHUNK_BYTES // np.dtype(field.dtype).itemsize)
+        outer = tuple(-(-size // step) * step for size, step in zip(own, inner, strict=True))
+        chunk = _read_together(together, n_bytes)
+        tiles[name] = Tiles((*chunk[:first], *inner), (*together[:first], *outer), is_small)
+    return tiles
+
+
+def _read_together(group: tuple[int, int], sample_bytes: int) -> tuple[int, int]:
+    """Items and samples of a chunk: few hosts where samples are small, one sample where not."""
+    if sample_bytes >= LARGE_SAMPLE_BYTES:
+        return 1, 1
+    items, samples = math.gcd(group[0], _MOST_ITEMS_PER_CHUNK), group[1]
+    while items > 1 and items * samples * sample_bytes > MOST_CHUNK_BYTES:
+        items //= 2
+    return items, _divisor(samples, max(1, MOST_CHUNK_BYTES // sample_bytes))
+
+
+def _dense(description: RunDescription) -> dict[str, Field]:
+    return declared_fields(description).dense
+
+
+def _of_a_task(description: RunDescription, n_items: int) -> tuple[int, int]:
+    """Items and samples of each that one task computes."""
+    return min(description.hosts_per_shard, n_items), description.source.n_variants
+
+
+def sizes_of(description: RunDescription) -> dict[str, int]:
+    """Length of each dimension but `structure`."""
+    return {name: len(one.values) for name, one in _coordinates(description).items()}
+
+
+def _sample_bytes(description: RunDescription, field: Field) -> int:
+    sizes = sizes_of(description)
+    return np.dtype(field.dtype).itemsize * math.prod(sizes[one] for one in field.dims)
+
+
+def _divisor(number: int, most: int) -> int:
+    """The largest divisor of a number that is no larger than `most`."""
+    return next(one for one in range(min(number, most), 0, -1) if number % one == 0)
+
+
+def _small_enough(shape: tuple[int, ...], most: int) -> tuple[int, ...]:
+    """A shape of no more than so many elements: the first axes of a larger one are divided."""
+    divided = list(shape)
+    for axis in range(len(shape)):
+        if math.prod(divided) <= most:
+            break
+        divided[axis] = max(1, most // math.prod(divided[axis + 1 :]))
+    return tuple(divided)

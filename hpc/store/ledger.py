@@ -1,12 +1,17 @@
-"""What is done: one small file for each finished task."""
+"""What is done: one small file for each finished task, joined into one when all are done."""
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from pdfcalc.files import sync, write_atomically
+
+JOINED = "records.jsonl"
+_TASK = re.compile(rb'\{"task":(\d+),')
 
 
 class QuarantinedHost(BaseModel):
@@ -64,35 +69,90 @@ def write_record(ledger: Path, record: DoneRecord) -> None:
 
 
 def withdraw_record(ledger: Path, task: int) -> None:
-    """Remove the record of a task whose shard is about to be written again, if there is one.
+    """Have the record of a task whose shard is about to be written again count no more.
 
-    It is gone from the disk when this returns: it must not outlive what it speaks of.
+    It is so on the disk when this returns: it must not outlive what it speaks of.
     """
-    try:
-        _place(ledger, task).unlink()
-    except FileNotFoundError:
+    path = _place(ledger, task)
+    if str(task) in _joined(ledger):
+        # An empty file of its own stands before the joined one.
+        write_atomically(path, lambda beside: beside.touch())
+    elif path.exists():
+        path.unlink()
+    else:
         return
     sync(ledger)
 
 
 def read_records(ledger: Path, input_hash: str) -> dict[int, DoneRecord]:
     """The valid records of a run by task; those of other inputs do not count."""
-    found = (_read_record(path, input_hash) for path in sorted(ledger.glob("[0-9]*.json")))
+    # Files of their own first: one that is joined meanwhile is found there.
+    single = {path.stem.lstrip("0") or "0": path for path in ledger.glob("[0-9]*.json")}
+    found = [_parsed(_read(path), input_hash) for path in single.values()]
+    joined = _joined(ledger)
+    found += [_parsed(joined[task], input_hash) for task in joined.keys() - single.keys()]
     return {record.task: record for record in found if record}
 
 
 def read_record(ledger: Path, task: int, input_hash: str) -> DoneRecord | None:
     """The record of a task, if it is done."""
-    return _read_record(_place(ledger, task), input_hash)
+    path = _place(ledger, task)
+    text = _read(path) if path.exists() else _joined(ledger).get(str(task), b"")
+    record = _parsed(text, input_hash)
+    return record if record and record.task == task else None
 
 
-def _read_record(path: Path, input_hash: str) -> DoneRecord | None:
+def join_records(ledger: Path, input_hash: str) -> None:
+    """Make one file of the records of all tasks.
+
+    For a run that is complete, and a store that nobody else writes to.
+    """
+    records = read_records(ledger, input_hash)
+    single = list(ledger.glob("[0-9]*.json"))
+    if not single:
+        return
+    lines = (f"{records[task].model_dump_json()}\n" for task in sorted(records))
+
+    def write(beside: Path) -> None:
+        with beside.open("w", encoding="utf-8") as file:
+            file.writelines(lines)
+
+    write_atomically(ledger / JOINED, write)
+    sync(ledger)
+    for path in single:
+        path.unlink()
+
+
+def _joined(ledger: Path) -> dict[str, bytes]:
+    """The text of each joined record, by task."""
+    path = ledger / JOINED
     try:
-        record = DoneRecord.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        status = path.stat()
+    except FileNotFoundError:
+        return {}
+    return _lines(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1)
+def _lines(path: Path, mtime_ns: int, size: int) -> dict[str, bytes]:
+    found = (_TASK.match(line) for line in path.read_bytes().splitlines())
+    return {match[1].decode(): match.string for match in found if match}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _parsed(text: bytes, input_hash: str) -> DoneRecord | None:
+    """The record of a text; None where it is none, or of other inputs."""
+    try:
+        record = DoneRecord.model_validate_json(text)
+    except ValueError:
         return None
-    own = record.input_hash == input_hash and _place(path.parent, record.task) == path
-    return record if own else None
+    return record if record.input_hash == input_hash else None
 
 
 def _place(ledger: Path, task: int) -> Path:

@@ -83,6 +83,13 @@ def refuse_strangers(path: Path) -> None:
 
 
 @contextmanager
+def alone(path: Path) -> Iterator[bool]:
+    """Hold a store that no process writes to; yields False, and holds nothing, where one does."""
+    with (path / "ledger" / "lock").open("a+") as file:
+        yield _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@contextmanager
 def creating(path: Path) -> Iterator[None]:
     """Wait for one's turn to look whether a store is there, and to make it."""
     with (path / "ledger" / "creation.lock").open("a+") as file:

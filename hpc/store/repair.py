@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from defectgen.hosts.host import Host
 from defectgen.hosts.library import write_library
+from defectgen.samples import Item
 from hpc.description import RunDescription
-from hpc.plan import select_hosts
+from hpc.store.inputs import has_its_items, read_inputs, write_record
 from hpc.store.layout import create_group
 from hpc.store.ledger import read_records
-from hpc.store.store import Store, read_inputs
+from hpc.store.store import Store
 from pdfcalc.files import write_atomically
 
 
@@ -29,19 +29,20 @@ def restore(path: Path, description: RunDescription | None) -> None:
     """
     from zarr.storage import MemoryStore
 
-    hosts: Sequence[Host] | None = None
+    items: Sequence[Item] | None = None
     if description is None:
         store = Store(path)
-        description, hosts = store.description, store.hosts if store.has_its_hosts() else None
-    hosts = hosts or select_hosts(description.library)
-    input_hash, columns = read_inputs(description, hosts)
+        description, items = store.description, store.items if has_its_items(store) else None
+    items = items or description.source.items()
+    input_hash, columns = read_inputs(description, items)
     if not _is_of(path, input_hash):
         return
     as_made: dict = {}
     create_group(MemoryStore(as_made), description, columns, input_hash)
     for key, content in as_made.items():
         _restore_file(path / key, content.to_bytes())
-    write_library(path / "library.json", hosts)
+    write_library(path / "library.json", items)
+    write_record(path, description, input_hash)
 
 
 def _is_of(path: Path, input_hash: str) -> bool:

@@ -1,17 +1,16 @@
-"""The Zarr store of a run: opening, making, reading and writing it by shards.
+"""The Zarr store of a run: opening, making, and reading it by shards.
 
 PATH/                     Zarr v3 group that xarray.open_zarr opens (hpc/store/layout.py)
-    g, label, ...         arrays, sharded along `structure`: one shard for each task
-    library.json          the hosts, so that the store is complete in itself
-    ledger/000000.json    what was done, by task (hpc/store/ledger.py)
+    g, label, ...         arrays, sharded along `structure`: hpc/store/shards.py writes them
+    atom/000000/          what is stored of each atom, if anything is (hpc/store/ragged.py)
+    library.json          the items, so that the store is complete in itself
+    ledger/               what was done, by whom, from what (hpc/store/ledger.py, inputs.py)
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -19,14 +18,21 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 from pydantic import ValidationError
 
-from defectgen.hosts.host import Host
-from defectgen.hosts.library import open_library, write_library
-from hpc.description import RunDescription, differences, first_mistake
-from hpc.observables.pdf import Observable
-from hpc.plan import Shard, Task, plan_shards, task_of
-from hpc.store.layout import HostColumns, create_group, observable_of, variant_arrays
+from defectgen.hosts.library import write_library
+from defectgen.samples import Item
+from hpc.description import RunDescription, first_mistake
+from hpc.plan import Shard, plan_shards
+from hpc.store.inputs import InputHash, items_of, write_record
+from hpc.store.layout import (
+    Declared,
+    ItemColumns,
+    create_group,
+    declared_fields,
+    group_of,
+    sizes_of,
+)
 from hpc.store.ledger import DoneRecord
-from pdfcalc.files import sync
+from hpc.store.shards import shard_digest, sync_tree
 
 if TYPE_CHECKING:
     import zarr
@@ -58,32 +64,22 @@ class Store:
             ) from None
 
     @cached_property
-    def hosts(self) -> Sequence[Host]:
-        """The hosts, read from disk as they are asked for."""
-        return open_library(self.path / "library.json")
-
-    def has_its_hosts(self) -> bool:
-        """Whether library.json holds the hosts that the store was made from, which it reads."""
-        try:
-            return hash_inputs(self.description, self.hosts) == self.input_hash
-        except ValueError:
-            return False
+    def items(self) -> Sequence[Item]:
+        """The items, read from disk as they are asked for."""
+        return items_of(self)
 
     @cached_property
     def shards(self) -> list[Shard]:
-        return plan_shards(self.n_hosts, self.description.hosts_per_shard)
-
-    def task(self, shard: Shard) -> Task:
-        return task_of(shard, self.hosts)
+        return plan_shards(self.n_items, self.description.hosts_per_shard)
 
     @cached_property
-    def n_hosts(self) -> int:
-        """Number of hosts.
+    def n_items(self) -> int:
+        """Number of items.
 
         Raises:
             ValueError: the metadata of all arrays are lost.
         """
-        for name in self.variant_arrays:
+        for name in self.fields.dense:
             try:
                 return self.array(name).shape[0]
             except (KeyError, TypeError, ValueError):  # damaged; another array knows it too
@@ -92,50 +88,45 @@ class Store:
 
     @cached_property
     def input_hash(self) -> str:
-        """Hash of all that decides the contents: the description and the hosts."""
+        """Hash of all that decides the contents: the description and the items."""
         return str(self.group.attrs["input_hash"])
 
+    @property
+    def revisions(self) -> dict[str, int]:
+        """Of the formulas that the store was begun with, as of `RunDescription.revisions`."""
+        return dict(cast("dict[str, int]", self.group.attrs.get("revisions", {})))
+
     @cached_property
-    def observable(self) -> Observable:
-        return observable_of(self.description)
+    def sizes(self) -> dict[str, int]:
+        """Length of each dimension but `structure`."""
+        return sizes_of(self.description)
+
+    @cached_property
+    def fields(self) -> Declared:
+        """What the run declares."""
+        return declared_fields(self.description)
 
     @property
     def ledger(self) -> Path:
         return self.path / "ledger"
 
-    @property
-    def variant_arrays(self) -> list[str]:
-        """The names of the arrays that tasks write."""
-        return [self.observable.name, *variant_arrays(self.description)]
+    def blocks(self, name: str, shard: Shard) -> Iterator[np.ndarray]:
+        """The values of a shard in one array, every byte from disk, some rows at a time."""
+        array = self.array(name)
+        items, samples = group_of(self.description, self.n_items)
+        for start in range(shard.start, shard.stop, items):
+            rows = slice(start, min(start + items, shard.stop))
+            if items > 1 or array.ndim < 2 or samples >= array.shape[1]:
+                yield np.asarray(array[rows])
+                continue
+            for first in range(0, array.shape[1], samples):
+                yield np.asarray(array[rows, first : first + samples])
 
-    def write_shard(self, task: Task, rows: Mapping[str, np.ndarray]) -> None:
-        """Write the rows (n_hosts, V, ...) of each of `variant_arrays` for one task.
-
-        They are on the disk when it returns, also if the power fails.
-        """
-        folders = [self.path / name / "c" / str(task.index) for name in self.variant_arrays]
-        for name, folder in zip(self.variant_arrays, folders, strict=True):
-            # A writer that was killed may have left part of a file, and zarr would read a
-            # damaged shard before it writes it anew.
-            for file in [path for path in folder.rglob("*") if path.is_file()]:
-                file.unlink(missing_ok=True)
-            self.array(name)[task.start : task.stop] = rows[name]
-        # All at once, so that the file system has to write its journal once.
-        for folder in folders:
-            _sync(folder)
-
-    def read_shard(self, shard: Shard | Task) -> dict[str, np.ndarray]:
-        """Read back what `write_shard` wrote, every byte from disk."""
-        return {
-            name: np.asarray(self.array(name)[shard.start : shard.stop])
-            for name in self.variant_arrays
-        }
-
-    def is_intact(self, shard: Shard | Task, record: DoneRecord) -> bool:
+    def is_intact(self, shard: Shard, record: DoneRecord) -> bool:
         """Whether a shard can be read and holds what was written."""
         # Damage takes many forms, from a missing file to a failing codec.
         try:
-            return shard_digest(self.read_shard(shard)) == record.digest
+            return shard_digest(self, shard) == record.digest
         except Exception:
             return False
 
@@ -144,22 +135,7 @@ class Store:
         return cast("zarr.Array", self.group[name])
 
 
-def _sync(folder: Path) -> None:
-    """Have the system write a folder, its entry and all that is in it to the disk."""
-    for path in [folder.parent, folder, *folder.rglob("*")] if folder.exists() else []:
-        sync(path)
-
-
-def shard_digest(rows: Mapping[str, np.ndarray]) -> str:
-    """Hash of a shard's values, whatever the compression."""
-    digest = hashlib.sha256()
-    for name in sorted(rows):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(rows[name]).tobytes())
-    return digest.hexdigest()
-
-
-def create(path: Path, description: RunDescription, hosts: Sequence[Host]) -> Store:
+def create(path: Path, description: RunDescription, items: Sequence[Item]) -> Store:
     """Make the store of a run, or make it again if it was killed while it was made.
 
     The caller holds `hpc.store.locks.creating`.
@@ -172,10 +148,12 @@ def create(path: Path, description: RunDescription, hosts: Sequence[Host]) -> St
         if folder.is_dir() and folder.name != "ledger":
             shutil.rmtree(folder)
     # Reading a large library takes longer than all the rest, so that it is read once.
-    inputs, columns = InputHash(description), HostColumns(len(hosts))
-    write_library(path / "library.json", columns.noting(inputs.noting(hosts)))
+    inputs = InputHash(description)
+    columns = ItemColumns(declared_fields(description).columns, len(items))
+    write_library(path / "library.json", columns.noting(inputs.noting(items)))
     create_group(path, description, columns, inputs.hexdigest())
-    _sync(path)
+    write_record(path, description, inputs.hexdigest())
+    sync_tree(path)
     unfinished.unlink()
     return Store(path, mode="r+")
 
@@ -183,19 +161,6 @@ def create(path: Path, description: RunDescription, hosts: Sequence[Host]) -> St
 def is_to_be_made(path: Path) -> bool:
     """Whether there is no store at `path` yet, or one that was killed while it was made."""
     return (path / "ledger" / "unfinished").exists() or _holds_nothing(path)
-
-
-def refuse_another_run(store: Store, description: RunDescription, input_hash: str) -> None:
-    """Raise ValueError, with what differs, unless a store is of this run."""
-    if store.input_hash == input_hash:
-        return
-    lines = differences(
-        store.description.model_dump(mode="json"), description.model_dump(mode="json")
-    )
-    raise ValueError(
-        f"{store.path} holds another run ({'; '.join(lines) or 'the hosts have changed'}): "
-        "use another --store, or the stored settings"
-    )
 
 
 def sweep_partial_files(path: Path) -> None:
@@ -214,36 +179,3 @@ def _holds_nothing(path: Path) -> bool:
         entry == ledger or (entry.parent == ledger and entry.name.endswith("lock"))
         for entry in path.rglob("*")
     )
-
-
-class InputHash:
-    """Hash of the hosts and of all settings but those that say where the hosts came from."""
-
-    def __init__(self, description: RunDescription) -> None:
-        settings = description.model_dump(mode="json", exclude={"library"})
-        self._digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-
-    def noting(self, hosts: Iterable[Host]) -> Iterator[Host]:
-        """Pass all hosts on, in order, and take them into the hash meanwhile."""
-        for host in hosts:
-            self._digest.update(host.model_dump_json().encode())
-            yield host
-
-    def hexdigest(self) -> str:
-        return self._digest.hexdigest()
-
-
-def hash_inputs(description: RunDescription, hosts: Iterable[Host]) -> str:
-    """The `InputHash` of a run."""
-    inputs = InputHash(description)
-    for _ in inputs.noting(hosts):
-        pass
-    return inputs.hexdigest()
-
-
-def read_inputs(description: RunDescription, hosts: Sequence[Host]) -> tuple[str, HostColumns]:
-    """Hash and columns of a run's hosts, which are read once."""
-    inputs, columns = InputHash(description), HostColumns(len(hosts))
-    for _ in columns.noting(inputs.noting(hosts)):
-        pass
-    return inputs.hexdigest(), columns

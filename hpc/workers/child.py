@@ -11,6 +11,8 @@ import faulthandler
 import os
 import signal
 import sys
+import traceback
+from pathlib import Path
 from typing import IO
 
 from hpc.workers.supervisor import Order, Reply
@@ -47,8 +49,11 @@ def _carry_out(order: Order, replies: IO[str]) -> Reply:
         raise
     except (OSError, ImportError) as error:
         return Reply(error=_in_words(error))
-    except Exception as error:
+    except MemoryError as error:
         return Reply(error=_in_words(error), blames_host=True)
+    except Exception as error:
+        fault = f"fault of the program: {_in_words(error)}, {_place_of(error)}"
+        return Reply(error=fault, blames_host=True)
     finally:
         faulthandler.cancel_dump_traceback_later()
 
@@ -62,6 +67,13 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return f"{type(error).__name__}: {error}"
+
+
+def _place_of(error: Exception) -> str:
+    """Where an exception was raised, as in "in draw (defectgen/sources/defects.py, line 9)"."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    file = "/".join(Path(last.filename).parts[-3:])
+    return f"in {last.name} ({file}, line {last.lineno})"
 
 
 if __name__ == "__main__":

@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict
 
 from hpc.plan import Task
 from hpc.store.ledger import DoneRecord, FailedTask, Failure, Outcome
+from hpc.workers.resources import Place
 
 ATTEMPTS = 3
 _BACK_OFF = 0.5
-ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
 
 
 class Order(BaseModel):
@@ -54,9 +54,9 @@ class Reply(BaseModel):
 class SupervisedWork:
     """The work function of a run: tasks in, outcomes out, whatever happens to the computing.
 
-    A host that makes the child die, hang for `timeout` seconds or raise is tried again with a
-    growing delay, then quarantined alone. What is no host's fault, as a full disk, is tried again
-    as well, and then fails the task.
+    An item that makes the child die, hang for `timeout` seconds or raise anything but UnusableItem
+    is tried again with a growing delay, then quarantined alone. What is no item's fault, as a full
+    disk, is tried again as well, and then fails the task.
     """
 
     store: Path
@@ -97,6 +97,7 @@ class _Child:
     """The computing process of this worker."""
 
     def __init__(self) -> None:
+        self.place = Place(0, 1)
         self._process: subprocess.Popen[bytes] | None = None
         self._one_at_a_time = Lock()
 
@@ -107,7 +108,7 @@ class _Child:
                 [sys.executable, "-P", "-m", "hpc.workers.child"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=os.environ | ONE_THREAD,
+                env=os.environ | self.place.environment(),
             )
         return self._process
 
@@ -158,8 +159,9 @@ def _cause_of_death(code: int, timeout: float, late: bool) -> str:
 _child = _Child()
 
 
-def start_worker() -> None:
+def start_worker(place: Place) -> None:
     """Start this process's computing child, so that it is ready for the first task."""
+    _child.place = place
     _child.start()
 
 

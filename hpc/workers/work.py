@@ -1,4 +1,4 @@
-"""What a worker does: one task, from hosts to a written shard and its record."""
+"""What a worker does: one task, from items to a written shard and its record."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import re
 import resource
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from defectgen.hosts.elements import atomic_number
-from defectgen.hosts.host import Host
-from defectgen.point_defects.variants import HostSupercell
-from hpc.plan import Task
+from defectgen.samples import Item, Sample, UnusableItem
+from hpc.description import RunDescription
 from hpc.store.ledger import (
     DoneRecord,
     QuarantinedHost,
@@ -25,35 +23,38 @@ from hpc.store.ledger import (
     withdraw_record,
     write_record,
 )
-from hpc.store.store import Store, shard_digest
+from hpc.store.shards import ShardWriter, shard_digest
+from hpc.store.store import Store
+from hpc.workers.resources import own_resources
 
 if TYPE_CHECKING:
     from hpc.workers.supervisor import Order
 
+Watch = Callable[[str | None], None]
+"""Called with the id of an item before its turn and each group of its samples, and with None before
+disk work; from call to call the time of a worker counts anew."""
 
-def run_task(order: Order, watch: Callable[[str | None], None]) -> DoneRecord:
+
+def run_task(order: Order, watch: Watch) -> DoneRecord:
     """Compute and write one shard. Running it again writes the same bytes.
-
-    Args:
-        watch: called with the id of each host before its turn, and with None before disk work.
 
     Raises:
         OSError: the disk is full, say.
-        Exception: whatever a host provoked, but for ValueError, which quarantines it at once.
+        Exception: whatever an item provoked, but for UnusableItem, which quarantines it at once.
     """
     started = time.time()
     watch(None)
-    store, task = _open_store(order.store, order.input_hash), order.task
+    store, shard = _open_store(order.store, order.input_hash), order.task.shard
     if record := _finished(store, order):
         return record
-    rows, quarantined = _compute(store, order, watch)
-    watch(None)
-    withdraw_record(store.ledger, task.index)
-    store.write_shard(task, rows)
+    withdraw_record(store.ledger, shard.index)
+    with ShardWriter(store, shard) as writer:
+        quarantined = _compute(store, order, writer, watch)
+        watch(None)
     record = DoneRecord(
-        task=task.index,
+        task=shard.index,
         input_hash=store.input_hash,
-        digest=shard_digest(rows),
+        digest=shard_digest(store, shard),
         quarantined=tuple(quarantined),
         failures=order.failures,
         started=started,
@@ -86,59 +87,56 @@ def _finished(store: Store, order: Order) -> DoneRecord | None:
     record = read_record(store.ledger, order.task.index, store.input_hash)
     if record is None or not order.repair:
         return record
-    return record if not record.quarantined and store.is_intact(order.task, record) else None
+    return record if not record.quarantined and store.is_intact(order.task.shard, record) else None
 
 
 def _compute(
-    store: Store, order: Order, watch: Callable[[str | None], None]
-) -> tuple[dict[str, np.ndarray], list[QuarantinedHost]]:
-    rows = _blank_rows(store, order.task)
+    store: Store, order: Order, writer: ShardWriter, watch: Watch
+) -> list[QuarantinedHost]:
     quarantined = []
-    for row, host in enumerate(order.task.hosts):
-        reason = order.given_up.get(host.id)
+    for row, item in enumerate(store.items[order.task.start : order.task.stop]):
+        reason = order.given_up.get(item.id)
         if reason is None:
-            watch(host.id)
             try:
-                values = host_rows(host, store)
-            except ValueError as error:
+                for first, values in item_rows(item, store.description, writer.n_samples, watch):
+                    writer.put(row, first, values)
+                writer.end_item()
+            except UnusableItem as error:
                 reason = str(error)
-        if reason is None:
-            for name, value in values.items():
-                rows[name][row] = value
-        else:
-            quarantined.append(QuarantinedHost(id=host.id, reason=reason))
-    return rows, quarantined
+        if reason is not None:
+            writer.blank(row)
+            quarantined.append(QuarantinedHost(id=item.id, reason=reason))
+    return quarantined
 
 
-def _blank_rows(store: Store, task: Task) -> dict[str, np.ndarray]:
-    rows = {}
-    for name in store.variant_arrays:
-        array = store.array(name)
-        shape = (task.stop - task.start, *array.shape[1:])
-        rows[name] = np.full(shape, array.fill_value, dtype=array.dtype)
-    return rows
+def item_rows(
+    item: Item, description: RunDescription, n_together: int, watch: Watch
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """What is stored of an item's samples, some at a time.
+
+    Yields:
+        The number of the first of these samples, and by field their values as of
+        `ShardWriter.put`.
+    """
+    watch(item.id)
+    on = own_resources()
+    samples: Sequence[Sample] = description.source.draw(item, description.seed)
+    for stage in description.stages:
+        samples = stage.apply(samples, on)
+    for first in range(0, len(samples), n_together):
+        if first:
+            watch(item.id)
+        some = samples[first : first + n_together]
+        values = {name: [s.values[name] for s in some] for name in some[0].values}
+        for observable in description.observables.values():
+            values |= _finite(observable.compute(some, on))
+        yield first, values
 
 
-def host_rows(host: Host, store: Store) -> dict[str, np.ndarray]:
-    """The row (V, ...) of each variant array for one host."""
-    supercell = HostSupercell(host, store.description.defects)
-    seed, n_variants = store.description.seed, store.description.defects.n_variants
-    variants = [supercell.variant(seed, index) for index in range(n_variants)]
-    changes = [variant.change for variant in variants]
-    values = store.observable.compute(supercell.crystal, changes)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{store.observable.name} is not finite")
-    rows = {
-        store.observable.name: values.astype(np.float32),
-        "label": np.array([variant.label for variant in variants]),
-        "concentration": np.array([variant.concentration for variant in variants]),
-        "impurity": np.array(
-            [atomic_number(v.impurity) if v.impurity else 0 for v in variants], dtype=np.uint8
-        ),
-        "n_atoms": np.array(
-            [supercell.n_atoms + change.n_own + len(change.added.site) for change in changes]
-        ),
-    }
-    if store.description.defects.mixed_variants:
-        rows["n_defects"] = np.array([variant.n_defects for variant in variants])
-    return rows
+def _finite(observed: Any) -> dict[str, Any]:
+    """What an observable computed, if it is of numbers all through."""
+    for name, values in observed.items():
+        for array in values:
+            if not np.isfinite(array).all():
+                raise UnusableItem(f"{name} is not finite")
+    return dict(observed)

@@ -17,13 +17,14 @@ import pytest
 from runs import TOML, files_of
 
 from defectgen.hosts.library import embedded_library, write_library
-from hpc.description import LibrarySettings, RunDescription, read_description
+from defectgen.samples import UnusableItem
+from defectgen.sources.defects import Defects, LibrarySettings
+from hpc.description import RunDescription, read_description
 from hpc.executors import start_executor
 from hpc.generate import Summary, generate
-from hpc.plan import select_hosts
 from hpc.store.inspect import atoms_of_row, status, verify
 from hpc.store.store import Store
-from hpc.workers.work import host_rows
+from hpc.workers.work import item_rows
 from pdfcalc import PDFParameters, calculate_pdf
 
 SMALL = RunDescription.model_validate(tomllib.loads(TOML))
@@ -189,7 +190,7 @@ def test_lost_consolidated_metadata_are_found_and_lose_nothing(store):
 
 
 def test_where_the_hosts_came_from_does_not_matter(oracle, tmp_path):
-    hosts = Store(oracle).hosts
+    hosts = Store(oracle).items
     write_library(tmp_path / "mine.json", hosts)
     (tmp_path / "run.toml").write_text(
         TOML.replace("limit = 11", 'source = "mine.json"')  # as seen from the file's folder
@@ -203,14 +204,14 @@ def test_where_the_hosts_came_from_does_not_matter(oracle, tmp_path):
 
 
 def test_limit_takes_hosts_from_the_whole_library(oracle):
-    groups = {host.space_group for host in Store(oracle).hosts}
+    groups = {host.space_group for host in Store(oracle).items}
     assert len(groups) >= 4
 
 
 def test_published_only_leaves_derived_hosts_out(tmp_path):
     write_library(tmp_path / "all.json", embedded_library())
     for source in ("embedded", str(tmp_path / "all.json")):
-        hosts = select_hosts(LibrarySettings(source=source, published_only=True))
+        hosts = Defects(library=LibrarySettings(source=source, published_only=True)).items()
         assert {host.origin for host in hosts} == {"published"}
         assert len(hosts) == len(embedded_library(published_only=True))
 
@@ -218,11 +219,11 @@ def test_published_only_leaves_derived_hosts_out(tmp_path):
 def test_values_that_are_not_finite_are_the_fault_of_the_host(oracle, monkeypatch):
     monkeypatch.setattr(
         "hpc.observables.pdf.PairDistributionFunction.compute",
-        lambda self, crystal, changes: np.full((len(changes), 60), np.nan),
+        lambda self, samples, on: {"g": np.full((len(samples), 60), np.nan)},
     )
     store = Store(oracle)
-    with pytest.raises(ValueError, match="g is not finite"):
-        host_rows(store.hosts[0], store)
+    with pytest.raises(UnusableItem, match="g is not finite"):
+        next(item_rows(store.items[0], store.description, 5, lambda _: None))
 
 
 def test_another_description_is_refused_with_the_difference(oracle):
@@ -251,8 +252,8 @@ def test_a_host_that_fails_is_quarantined_alone(tmp_path):
     write_library(tmp_path / "library.json", [hosts[0], crowded, hosts[2]])
     wanted = SMALL.model_copy(
         update={
-            "library": SMALL.library.model_copy(
-                update={"source": str(tmp_path / "library.json"), "limit": None}
+            "source": SMALL.source.model_copy(
+                update={"library": LibrarySettings(source=str(tmp_path / "library.json"))}
             )
         }
     )

@@ -14,7 +14,7 @@ import torch
 from defectgen.hosts.cif import read_cif, read_structure
 from defectgen.hosts.host import Host
 from defectgen.point_defects.settings import IMPURITY_KINDS, KINDS, DefectSettings, kinds_named
-from hpc.description import PDFSettings
+from hpc.observables.pdf import PDFSettings
 from pdfcalc import AtomicStructure, calculate_pdf
 from pdfcalc.measured.gr_files import GrFile, read_gr
 from pdfcalc.measured.refinement import BEYOND, Refinement, measured_parameters, refine_host

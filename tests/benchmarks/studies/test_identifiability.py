@@ -16,7 +16,7 @@ from benchmarks.studies.error_study import NOISES, Noise, draw_rows
 from benchmarks.studies.identifiability import learnt_likelihood, of_all_groups
 from defectgen.hosts.library import embedded_library
 from defectgen.point_defects.settings import DefectSettings
-from hpc.description import PDFSettings
+from hpc.observables.pdf import PDFSettings
 
 PROJECT = Path(__file__).parents[3]
 SMALL, SHORT = DefectSettings(supercell=(3, 3, 3)), PDFSettings(rmax=15.0, points=150)

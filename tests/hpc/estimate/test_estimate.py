@@ -16,7 +16,7 @@ from hpc.estimate.estimate import as_text, estimate, wall_time
 from hpc.estimate.measure import Measured
 from hpc.executors import start_executor
 from hpc.generate import generate
-from hpc.plan import plan_shards, select_hosts
+from hpc.plan import plan_shards
 from hpc.store.ledger import read_records
 from hpc.store.locks import Part
 from hpc.store.store import Store, create
@@ -71,7 +71,7 @@ def test_files_and_disk_are_those_of_the_run(tmp_path, description):
     assert found.n_folders == len(entries) - len(files)
     assert found.disk_bytes == pytest.approx(sum(f.stat().st_size for f in files), rel=0.2)
     store = Store(path)
-    assert found.values_bytes == sum(store.array(name).nbytes for name in store.variant_arrays)
+    assert found.values_bytes == sum(store.array(name).nbytes for name in store.fields.dense)
     assert (found.exists, found.n_structures, found.n_missing) == (False, 30, 30)
     assert found.n_shards == found.n_shards_missing == len(store.shards)
     assert found.n_pdfs_missing == 30 * description.defects.n_variants
@@ -197,12 +197,12 @@ except SystemExit as end:
 """
 CREATION = """
 from hpc.description import read_description
-from hpc.plan import plan_shards, select_hosts
+from hpc.plan import plan_shards
 from hpc.estimate.measure import Measured
 from hpc.store.store import create
 description = read_description(Path(sys.argv[1]))
 Path(sys.argv[2], "ledger").mkdir(parents=True)
-create(Path(sys.argv[2]), description, select_hosts(description.library))
+create(Path(sys.argv[2]), description, description.source.items())
 """
 
 
@@ -241,7 +241,7 @@ def test_a_million_hosts_are_planned_in_little_memory(tmp_path):
     assert not store.exists()
     peak, _ = peak_mib_and_output(CREATION, run, store)
     assert peak < 1000
-    assert Store(store).n_hosts == million
+    assert Store(store).n_items == million
 
 
 @pytest.mark.slow
@@ -249,6 +249,6 @@ def test_the_store_that_was_killed_while_it_was_made_is_made_again(tmp_path):
     path, description = tmp_path / "store.zarr", described()
     (path / "ledger").mkdir(parents=True)
     (path / "ledger" / "lock").touch()
-    create(path, description, select_hosts(description.library))
+    create(path, description, description.source.items())
     (path / "ledger" / "unfinished").touch()
     assert not estimate(path, described(seed=7), 1).exists

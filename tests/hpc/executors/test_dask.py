@@ -219,7 +219,7 @@ def test_credentials_are_private_and_go_with_the_run(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_scheduler_ends_the_run_with_one_line_and_loses_nothing(oracle, bench):
-    host = Store(oracle).hosts[4].id
+    host = Store(oracle).items[4].id
     hosts = {host: {"fault": "hang", "times": 1}}
     environment = bench.environment(hosts=hosts)
     with scheduler(bench.folder) as (process, file), workers(file, 1, **environment):
@@ -308,7 +308,7 @@ def test_a_scheduler_file_without_an_address_is_refused(tmp_path, content):
 
 @pytest.mark.slow
 def test_a_lost_worker_loses_nothing(oracle, bench):
-    host = Store(oracle).hosts[4].id
+    host = Store(oracle).items[4].id
     run = bench.start("--engine=dask", "--workers=1", hosts={host: {"fault": "hang", "times": 1}})
     until(lambda: (bench.folder / host).exists(), run)
     below = psutil.Process(run.pid).children(recursive=True)

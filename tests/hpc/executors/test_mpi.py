@@ -67,7 +67,7 @@ def test_tasks_are_taken_as_ranks_come_free(tmp_path):
 
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_signal_to_one_rank_ends_all(oracle, bench, rank):
-    hosts = {host.id: {"fault": "hang", "times": 99} for host in Store(oracle).hosts}
+    hosts = {host.id: {"fault": "hang", "times": 99} for host in Store(oracle).items}
     run = bench.start("--engine=mpi", launcher=(str(MPIEXEC), "-n", "3"), hosts=hosts)
     computed = bench.folder / "shards"
     until(lambda: computed.exists() and len(computed.read_text().splitlines()) == 2, run)

@@ -59,7 +59,7 @@ def is_open(address: tuple[str, int]) -> bool:
 
 def test_jobs_are_replaced_and_private(oracle, bench, monkeypatch):
     monkeypatch.chdir(bench.folder)
-    host = Store(oracle).hosts[4].id
+    host = Store(oracle).items[4].id
     hosts = {host: {"fault": "hang", "times": 1}}
     run = bench.start("--cluster=slurm", "--workers=2", hosts=hosts)
     until(lambda: (bench.folder / host).exists(), run)
@@ -95,7 +95,7 @@ def test_the_tasks_of_a_job_are_workers(oracle, bench):
     generate = command("generate", bench.run_toml, "--store", bench.store, "--cluster=srun")
     log = bench.folder / "job.log"
     # One host holds the run up until all workers have come, however slow the machine is.
-    hang = {Store(oracle).hosts[4].id: {"fault": "hang", "times": 1}}
+    hang = {Store(oracle).items[4].id: {"fault": "hang", "times": 1}}
     subprocess.run(
         ["salloc", "--ntasks=3", "--quiet", *generate, "--timeout=20"],
         env=bench.environment(hosts=hang),

@@ -15,8 +15,9 @@ from runs import MIXED_TOML, TOML, Bench, files_of
 from defectgen.point_defects.settings import KIND_SETS, KINDS, set_name
 from defectgen.point_defects.variants import HostSupercell
 from hpc.description import RunDescription
+from hpc.store.inputs import hash_inputs
 from hpc.store.inspect import atoms_of_row, verify
-from hpc.store.store import Store, hash_inputs
+from hpc.store.store import Store
 from pdfcalc import calculate_pdf
 
 
@@ -53,7 +54,7 @@ def test_rows_are_the_pdfs_of_the_exported_atoms(mixed):
     store = Store(mixed.store)
     settings = store.description.pdf
     for structure in range(0, 11, 3):
-        supercell = HostSupercell(store.hosts[structure], store.description.defects)
+        supercell = HostSupercell(store.items[structure], store.description.defects)
         for variant in range(5, 11):
             assert_holds_what_it_says(supercell, supercell.variant(0, variant))
             atoms = atoms_of_row(mixed.store, structure, variant)

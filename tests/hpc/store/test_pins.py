@@ -20,9 +20,9 @@ from defectgen.hosts.library import embedded_library, write_library
 from hpc.description import read_description
 from hpc.executors import start_executor
 from hpc.generate import generate
-from hpc.plan import select_hosts
+from hpc.store.inputs import hash_inputs
 from hpc.store.inspect import atoms_of_row
-from hpc.store.store import Store, hash_inputs
+from hpc.store.store import Store
 
 PINS = Path(__file__).with_name("pins")
 SMALL = "[defects]\nsupercell = [3, 3, 3]\n{defects}\n[pdf]\npoints = 60\nrmax = 20.0\n{pdf}\n"
@@ -105,7 +105,7 @@ def test_all_six_space_groups_are_pinned():
 
 def test_the_default_run_has_the_input_hash_that_it_always_had():
     description = read_description(None)
-    assert hash_inputs(description, select_hosts(description.library)) == DEFAULT_INPUT_HASH
+    assert hash_inputs(description, description.source.items()) == DEFAULT_INPUT_HASH
 
 
 if __name__ == "__main__":

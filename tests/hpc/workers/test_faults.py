@@ -19,7 +19,7 @@ TIMEOUT = "--timeout=6"
 
 
 def host_of(store: Path, row: int) -> str:
-    return Store(store).hosts[row].id
+    return Store(store).items[row].id
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def small_disk(oracle, tmp_path):
     def pages(files: list[Path]) -> int:
         return sum(-(-file.stat().st_size // 4096) for file in files if file.is_file())
 
-    shards = [f for name in Store(oracle).variant_arrays for f in (oracle / name).rglob("c/*/*")]
+    shards = [f for name in Store(oracle).fields.dense for f in (oracle / name).rglob("c/*/*")]
     size = 4 * (pages(list(oracle.rglob("*"))) - pages(shards) // 2)
     folder = tmp_path / "disk"
     folder.mkdir()

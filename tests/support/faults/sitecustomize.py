@@ -67,19 +67,19 @@ def _strike(fault: str) -> None:
 def _patch(work: ModuleType, faults: dict[str, Any], folder: Path) -> None:
     """Have hosts fail as told, and write down which shards are computed and finished."""
     log = os.open(folder / "shards", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    host_rows, compute, write_record = work.host_rows, work._compute, work.write_record
+    item_rows, compute, write_record = work.item_rows, work._compute, work.write_record
 
-    def failing_rows(host: Any, store: Any) -> Any:
-        fault = faults.get("hosts", {}).get(host.id)
+    def failing_rows(item: Any, *others: Any) -> Any:
+        fault = faults.get("hosts", {}).get(item.id)
         if fault:
-            counter = os.open(folder / host.id, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            counter = os.open(folder / item.id, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             if _count(counter) <= fault["times"]:
                 _strike(fault["fault"])
-        return host_rows(host, store)
+        return item_rows(item, *others)
 
-    def noted_compute(store: Any, order: Any, watch: Any) -> Any:
+    def noted_compute(store: Any, order: Any, *others: Any) -> Any:
         os.write(log, b"compute %d\n" % order.task.index)
-        return compute(store, order, watch)
+        return compute(store, order, *others)
 
     def noted_record(ledger: Path, record: Any) -> None:
         if faults.get("before_record") == record.task:
@@ -87,7 +87,7 @@ def _patch(work: ModuleType, faults: dict[str, Any], folder: Path) -> None:
         write_record(ledger, record)
         os.write(log, b"done %d\n" % record.task)
 
-    work.host_rows, work._compute, work.write_record = failing_rows, noted_compute, noted_record
+    work.item_rows, work._compute, work.write_record = failing_rows, noted_compute, noted_record
 
 
 class _Finder:

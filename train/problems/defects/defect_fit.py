@@ -26,7 +26,8 @@ from defectgen.point_defects.settings import (
     DefectSettings,
 )
 from defectgen.point_defects.variants import HostSupercell
-from hpc.description import PDFSettings
+from hpc.observables.pdf import PDFSettings
+from hpc.store.inputs import has_its_items
 from hpc.store.store import Store
 from pdfcalc.crystals.scattering import is_tabulated, scattering_power
 from train.data.store import PDFStore
@@ -248,7 +249,7 @@ def score_fits(found: Predictions) -> dict[str, Any]:
 def fit_rows(store: PDFStore, rows: np.ndarray, inputs: PairInput) -> list[dict[str, KindFit]]:
     """Fits of positions (n,) in `store.rows`, each in the host as the store's library has it."""
     whole = Store(store.path)
-    if not whole.has_its_hosts():
+    if not has_its_items(whole):
         raise ValueError(f"{store.path} does not hold the library.json that it was made with")
     description = whole.description
     structure, variant = store.rows[rows].T
@@ -256,6 +257,6 @@ def fit_rows(store: PDFStore, rows: np.ndarray, inputs: PairInput) -> list[dict[
     for index in np.unique(structure).tolist():
         mine = np.flatnonzero(structure == index)
         g = np.asarray(store.g[index], dtype=float)
-        fit = DefectFit(whole.hosts[index], description.defects, description.pdf, inputs)
+        fit = DefectFit(whole.items[index], description.defects, description.pdf, inputs)
         fits |= zip(mine.tolist(), fit(g[0], g[variant[mine]]), strict=True)
     return [fits[row] for row in range(len(rows))]

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,9 @@ from defectgen.hosts.host import Host
 from defectgen.point_defects.random_words import normal, random_words, uniform
 from defectgen.point_defects.settings import DefectSettings
 from defectgen.point_defects.variants import HostSupercell, Variant
-from hpc.description import PDFSettings, first_mistake
+from hpc.description import first_mistake
+from hpc.observables.pdf import PDFSettings
+from hpc.store.inputs import has_its_items
 from hpc.store.store import Store
 from train.problems.defects.streaming import VariantStream
 
@@ -211,13 +213,14 @@ class FreshDraws:
             ValueError: there is no store, or it lacks the hosts that it was made from.
         """
         store = Store(path)
-        if not store.has_its_hosts():
+        if not has_its_items(store):
             raise ValueError(
                 f"{path / 'library.json'} does not hold the hosts of the store: put back the file "
                 "that the store was made with"
             )
         description = store.description
-        return cls(store.hosts, description.defects, description.pdf, variation, seed, device)
+        hosts = cast("Sequence[Host]", store.items)
+        return cls(hosts, description.defects, description.pdf, variation, seed, device)
 
     def sample(
         self, host: np.ndarray, label: np.ndarray, number: np.ndarray, epoch: int

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from defectgen.point_defects.variants import HostSupercell
-from hpc.description import PDFSettings
+from hpc.observables.pdf import PDFSettings
 from pdfcalc.pdf.class_response import ClassResponse
 from pdfcalc.pdf.response import baseline_response
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from hpc.description import PDFSettings
+from hpc.observables.pdf import PDFSettings
 from hpc.store.store import Store
 from train.data.sources import FreshSource
 from train.data.store import read_store

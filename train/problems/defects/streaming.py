@@ -15,7 +15,7 @@ from defectgen.hosts.host import Host
 from defectgen.point_defects.gpu_draws import DefectDraws, Draws
 from defectgen.point_defects.settings import DefectSettings
 from defectgen.point_defects.variants import HostSupercell
-from hpc.description import PDFSettings
+from hpc.observables.pdf import PDFSettings
 from pdfcalc.crystals.scattering import scattering_power
 from pdfcalc.gpu.lattice import Changes, LatticeBatch
 from pdfcalc.pdf.lattice import PreparedCrystal

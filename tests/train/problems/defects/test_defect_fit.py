@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from defectgen.hosts.host import Host
 from defectgen.hosts.library import embedded_library
 from defectgen.point_defects.settings import KINDS, DefectSettings
-from hpc.description import PDFSettings
+from hpc.observables.pdf import PDFSettings
 from train.cli import app
 from train.fitting.loop import fit as train_run
 from train.problems.defects.defect_fit import DefectFit

@@ -16,7 +16,7 @@ from scipy.stats import kstest
 from defectgen.hosts.host import Host
 from defectgen.hosts.library import embedded_library
 from defectgen.point_defects.settings import KIND_SETS, DefectSettings
-from hpc.description import PDFSettings
+from hpc.observables.pdf import PDFSettings
 from pdfcalc import calculate_pdf
 from train.problems.defects.fresh_draws import FreshDraws, FreshPDFs, Variation
 

@@ -13,7 +13,7 @@ from defectgen.hosts.elements import atomic_number
 from defectgen.hosts.library import embedded_library
 from defectgen.point_defects.settings import KINDS, DefectSettings
 from defectgen.point_defects.variants import HostSupercell
-from hpc.description import PDFSettings
+from hpc.observables.pdf import PDFSettings
 from pdfcalc.pdf.lattice import Change, PreparedCrystal
 from train.problems.defects.pair_profiles import PairProfiles
 from train.problems.defects.streaming import VariantStream

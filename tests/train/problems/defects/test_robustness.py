@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from defectgen.point_defects.settings import DefectSettings
-from hpc.description import PDFSettings
+from hpc.observables.pdf import PDFSettings
 from train.cli import app
 from train.data.store import read_store
 from train.fitting.loop import fit

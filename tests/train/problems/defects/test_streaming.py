@@ -11,7 +11,7 @@ from defectgen.hosts.library import embedded_library
 from defectgen.point_defects.gpu_draws import DefectDraws, random_seeds
 from defectgen.point_defects.settings import IMPURITY_KINDS, KIND_SETS, DefectSettings
 from defectgen.point_defects.variants import HostSupercell
-from hpc.description import PDFSettings
+from hpc.observables.pdf import PDFSettings
 from train.problems.defects.streaming import TorchLattice, VariantStream
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
