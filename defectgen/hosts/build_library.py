@@ -49,7 +49,7 @@ from typing import NamedTuple
 import numpy as np
 
 from defectgen.hosts.elements import atomic_volume, debye_uiso, metals
-from defectgen.hosts.host import Host
+from defectgen.hosts.host import CUBIC_GROUPS, Host
 from defectgen.hosts.library import write_library
 
 SEED = 20240
@@ -208,7 +208,7 @@ def choose(items: list, rng: random.Random):
 def draw_cell(element: str, number: int, published: dict[str, list[Cell]], attempt: int) -> Cell:
     """One derived cell of the group of `published`, which has its cells by element."""
     group = next(iter(published.values()))[0].space_group
-    is_cubic = group in (225, 229)
+    is_cubic = group in CUBIC_GROUPS
     name = f"derived-{group}-{element}-{number:04d}"
     rng = random.Random(f"{SEED}/{name}/{attempt}")
     donor = element if element in published else choose(sorted(published), rng)
