@@ -20,10 +20,10 @@ import numpy as np
 import pdfcalc.crystals.cif
 from defectgen.hosts.elements import ROOM_TEMPERATURE, atomic_volume, debye_uiso, metals
 from defectgen.hosts.host import CUBIC_GROUPS, SPACE_GROUPS, Host
-from defectgen.sites.voids import in_order, nearest_neighbour, wrapped
 from pdfcalc import AtomicStructure
 from pdfcalc.crystals.cif import Atom, Crystal, Description, describe, expand, reason
 from pdfcalc.crystals.cif_tags import read_content
+from pdfcalc.crystals.periodic import in_order, nearest_neighbour, wrapped
 
 SYMMETRY_TOLERANCE = 0.01
 """A, how far atoms may be from the positions of the group that spglib finds."""

@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from defectgen.hosts.elements import ROOM_TEMPERATURE
+from pdfcalc.crystals.periodic import nearest_neighbour
 from pdfcalc.crystals.structure import AtomicStructure
 
 SPACE_GROUPS = (225, 194, 229, 139, 141, 140)
@@ -61,6 +62,11 @@ class Host(BaseModel):
         """The atoms of the conventional cell."""
         n = len(self.frac)
         return AtomicStructure(self.lattice, self.frac, [self.element] * n, [self.uiso] * n)
+
+    @property
+    def nearest_neighbour(self) -> float:
+        """Distance between nearest atoms, A."""
+        return nearest_neighbour(self.lattice, np.array(self.frac))
 
     def changed(self, a: float, c: float, uiso: float) -> Host:
         """This host with other lengths, A, and displacements, A^2. In a cubic cell c is a."""

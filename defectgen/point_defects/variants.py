@@ -15,7 +15,6 @@ from defectgen.hosts.host import Host
 from defectgen.point_defects.rules import number_of_defects, share_of_first, spans
 from defectgen.point_defects.settings import IMPURITY_KINDS, KIND_SETS, KINDS, DefectSettings
 from defectgen.sites.interstitial import interstitial_sites
-from defectgen.sites.voids import nearest_neighbour
 from pdfcalc.crystals.displacements import NOWHERE, Occupied, Sites
 from pdfcalc.crystals.structure import AtomicStructure
 from pdfcalc.pdf.lattice import Change, LatticeCrystal
@@ -183,8 +182,7 @@ class HostSupercell:
     @cached_property
     def least_separation(self) -> float:
         """Least distance of two interstitials, A."""
-        nearest = nearest_neighbour(self.host.lattice, np.array(self.host.frac))
-        return self.settings.separation * nearest
+        return self.settings.separation * self.host.nearest_neighbour
 
     @cached_property
     def shortest_pair(self) -> float:
