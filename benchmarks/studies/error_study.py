@@ -97,7 +97,7 @@ def _uiso_ratio(hosts: Sequence[Host], host: np.ndarray, foreign: np.ndarray) ->
     symbols = {atomic_number(element): element for element in metals()}
     return np.array(
         [
-            debye_uiso(symbols[z], hosts[h].temperature or 300.0) / hosts[h].uiso if z else 1.0
+            debye_uiso(symbols[z], hosts[h].kelvin) / hosts[h].uiso if z else 1.0
             for h, z in zip(host.tolist(), foreign.tolist(), strict=True)
         ]
     )

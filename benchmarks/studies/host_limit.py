@@ -15,7 +15,6 @@ from functools import cached_property
 import numpy as np
 from scipy.special import logsumexp
 
-from defectgen.hosts.elements import debye_uiso
 from defectgen.point_defects.settings import KINDS
 from defectgen.point_defects.variants import HostSupercell
 from hpc.observables.pdf import PDFSettings
@@ -92,10 +91,9 @@ class HostLikelihood:
     ) -> None:
         host, self._supercell = supercell.host, supercell
         self._uiso, power = host.uiso, scattering_power(host.element, pdf.parameters)
-        elements = [e for e in supercell.settings.impurities if e != host.element]
         self._foreign = [
-            (scattering_power(e, pdf.parameters) / power, debye_uiso(e, host.temperature or 300.0))
-            for e in elements
+            (scattering_power(e, pdf.parameters) / power, supercell.uiso_of(e))
+            for e in supercell.settings.impurities_of(host.element)
         ]
         uiso = [host.uiso, *(u for _, u in self._foreign)]
         self._profiles = PairProfiles(supercell, pdf, (2 * min(uiso), 2 * max(uiso)))

@@ -46,10 +46,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from defectgen.hosts.elements import atomic_volume, debye_uiso, metals
-from defectgen.hosts.host import Host
+from defectgen.hosts.host import CUBIC_GROUPS, Host
 from defectgen.hosts.library import write_library
 
 SEED = 20240
@@ -161,15 +159,6 @@ def volume_per_atom(cell: Cell) -> float:
     return base * cell.a**2 * cell.c / n_atoms
 
 
-def nearest_neighbour(host: Host) -> float:
-    """Shortest distance between two atoms, A."""
-    frac = np.array(host.frac)
-    cells = np.array(np.meshgrid(*[[-1, 0, 1]] * 3)).reshape(3, -1).T
-    pairs = frac[:, None, None] + cells - frac[None, :, None]
-    distances = np.linalg.norm(pairs @ host.lattice, axis=-1)
-    return float(distances[distances > 1e-6].min())
-
-
 def is_sensible(cell: Cell) -> bool:
     """Whether the shortest distance suits close-packed spheres of the same volume per atom.
 
@@ -180,7 +169,7 @@ def is_sensible(cell: Cell) -> bool:
         return False
     sphere = (math.sqrt(2) * volume_per_atom(cell)) ** (1 / 3)
     low, high = NEAREST_NEIGHBOUR
-    return low <= nearest_neighbour(make_host(cell, "derived")) / sphere <= high
+    return low <= make_host(cell, "derived").nearest_neighbour / sphere <= high
 
 
 def same_cell(cell: Cell, other: Cell) -> bool:
@@ -208,7 +197,7 @@ def choose(items: list, rng: random.Random):
 def draw_cell(element: str, number: int, published: dict[str, list[Cell]], attempt: int) -> Cell:
     """One derived cell of the group of `published`, which has its cells by element."""
     group = next(iter(published.values()))[0].space_group
-    is_cubic = group in (225, 229)
+    is_cubic = group in CUBIC_GROUPS
     name = f"derived-{group}-{element}-{number:04d}"
     rng = random.Random(f"{SEED}/{name}/{attempt}")
     donor = element if element in published else choose(sorted(published), rng)

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 import pdfcalc.crystals.cif
-from defectgen.hosts.elements import atomic_volume, debye_uiso, metals
-from defectgen.hosts.host import SPACE_GROUPS, Host
-from defectgen.sites.voids import in_order, nearest_neighbour, wrapped
+from defectgen.hosts.elements import ROOM_TEMPERATURE, atomic_volume, debye_uiso, metals
+from defectgen.hosts.host import CUBIC_GROUPS, SPACE_GROUPS, Host
 from pdfcalc import AtomicStructure
 from pdfcalc.crystals.cif import Atom, Crystal, Description, describe, expand, reason
 from pdfcalc.crystals.cif_tags import read_content
+from pdfcalc.crystals.periodic import in_order, nearest_neighbour, wrapped
 
 SYMMETRY_TOLERANCE = 0.01
 """A, how far atoms may be from the positions of the group that spglib finds."""
@@ -140,7 +140,7 @@ def _debye(description: Description, atom: Atom) -> float:
             f"no Uiso for {atom.label}, and none is known of {atom.element}: "
             "add _atom_site_U_iso_or_equiv"
         )
-    return debye_uiso(atom.element, description.temperature or 300.0)
+    return debye_uiso(atom.element, description.temperature or ROOM_TEMPERATURE)
 
 
 def _host(content: bytes, name: str) -> tuple[Host, tuple[str, ...]]:
@@ -167,7 +167,7 @@ def _host(content: bytes, name: str) -> tuple[Host, tuple[str, ...]]:
         element=element,
         space_group=group,
         a=lattice[0, 0],
-        c=lattice[2, 2] if group not in (225, 229) else lattice[0, 0],
+        c=lattice[2, 2] if group not in CUBIC_GROUPS else lattice[0, 0],
         wyckoff=wyckoff,
         frac=tuple(map(tuple, frac.tolist())),
         uiso=uiso,
@@ -243,7 +243,7 @@ def _mean_uiso(description: Description, crystal: Crystal, element: str):
     uiso = [description.atoms[row].uiso for row in crystal.row]
     if None not in uiso:
         return float(np.mean(uiso)), "cif", []
-    temperature = description.temperature or 300.0
+    temperature = description.temperature or ROOM_TEMPERATURE
     debye = debye_uiso(element, temperature)
     return debye, "debye", [f"no usable Uiso: Debye value {debye:.5f} A^2 at {temperature:g} K"]
 

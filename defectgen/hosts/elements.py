@@ -24,6 +24,9 @@ HBAR = 1.054571817e-34
 BOLTZMANN = 1.380649e-23
 DALTON = 1.66053906892e-27
 
+ROOM_TEMPERATURE = 300.0
+"""K; crystals are taken to have it of which no other temperature is reported."""
+
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, dict[str, str]]:
@@ -75,7 +78,7 @@ def _debye_integral(x: float) -> float:
 
 
 @lru_cache(maxsize=4096)
-def debye_uiso(element: str, temperature: float = 300.0) -> float:
+def debye_uiso(element: str, temperature: float = ROOM_TEMPERATURE) -> float:
     """Mean square displacement U (A^2) along one direction, at `temperature` in K.
 
     Debye model, with theta the Debye temperature, M the atomic mass and zero-point motion included:

@@ -7,7 +7,12 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from defectgen.hosts.elements import ROOM_TEMPERATURE
+from pdfcalc.crystals.periodic import nearest_neighbour
+from pdfcalc.crystals.structure import AtomicStructure
+
 SPACE_GROUPS = (225, 194, 229, 139, 141, 140)
+CUBIC_GROUPS = (225, 229)
 
 
 class Host(BaseModel):
@@ -39,9 +44,34 @@ class Host(BaseModel):
     def _consistent(self) -> Host:
         if len(self.wyckoff) != len(self.frac) or not self.frac:
             raise ValueError("wyckoff and frac must have one entry for each atom")
-        if self.space_group in (225, 229) and self.a != self.c:
+        if self.is_cubic and self.a != self.c:
             raise ValueError("a cubic cell has a == c")
         return self
+
+    @property
+    def is_cubic(self) -> bool:
+        return self.space_group in CUBIC_GROUPS
+
+    @property
+    def kelvin(self) -> float:
+        """The temperature, K, or `ROOM_TEMPERATURE` where none is reported."""
+        return self.temperature or ROOM_TEMPERATURE
+
+    @property
+    def atoms(self) -> AtomicStructure:
+        """The atoms of the conventional cell."""
+        n = len(self.frac)
+        return AtomicStructure(self.lattice, self.frac, [self.element] * n, [self.uiso] * n)
+
+    @property
+    def nearest_neighbour(self) -> float:
+        """Distance between nearest atoms, A."""
+        return nearest_neighbour(self.lattice, np.array(self.frac))
+
+    def changed(self, a: float, c: float, uiso: float) -> Host:
+        """This host with other lengths, A, and displacements, A^2. In a cubic cell c is a."""
+        c = a if self.is_cubic else c
+        return self.model_copy(update={"a": float(a), "c": float(c), "uiso": float(uiso)})
 
     @property
     def lattice(self) -> np.ndarray:

@@ -8,17 +8,18 @@ batch, on any device. `defectgen.point_defects.place_draws` draws their places.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from defectgen.hosts.elements import atomic_number, debye_uiso
-from defectgen.point_defects.place_draws import ORBITS, PlaceDraws
+from defectgen.hosts.elements import atomic_number
+from defectgen.point_defects.place_draws import ORBITS, PlaceDraws, padded
 from defectgen.point_defects.random_words import random_words, uniform
-from defectgen.point_defects.settings import INTERSTITIAL_KINDS, KIND_SETS, KINDS
+from defectgen.point_defects.rules import number_of_defects, share_of_first, spans
+from defectgen.point_defects.settings import IMPURITY_KINDS, INTERSTITIAL_KINDS, KIND_SETS, KINDS
 from defectgen.point_defects.variants import HostSupercell, Variant
 from pdfcalc.crystals.displacements import Occupied
 from pdfcalc.pdf.lattice import Change
@@ -26,6 +27,7 @@ from pdfcalc.pdf.lattice import Change
 _FRACTION, _IMPURITY, _SHARE, _SHUFFLE = -1, -2, -3, 2 * ORBITS
 """Counters of random words, the last and below for each place; others are of `place_draws`."""
 _IS_BETWEEN = np.array([kind in INTERSTITIAL_KINDS for kind in KINDS])
+_IS_FOREIGN = np.array([kind in IMPURITY_KINDS for kind in KINDS])
 _HOLDS = np.array([[kind in kinds for kind in KINDS] for kinds in KIND_SETS])
 """Whether a variant of a label holds each kind."""
 
@@ -43,8 +45,7 @@ class Draws:
         impurity: (B,) index of the foreign element in the settings' list, -1 where there is none.
         atomic_number: (B,) of the foreign element, 0 where there is none.
         uiso: (B,) of the foreign atoms, or the host's where there are none, A^2.
-        place: (B, D) site * cells + cell of each defect: first vacancies, then substitutions,
-            interstitials and self-interstitials.
+        place: (B, D) site * cells + cell of each defect, in the order of `rules.spans`.
         gone: (B, D) 1 where a host atom is taken away, -1 where one is put, else 0.
         come: (B, D) 1 where a foreign atom is put, else 0.
     """
@@ -83,21 +84,21 @@ class DefectDraws:
         self.supercells = list(supercells)
         hosts = [supercell.host for supercell in supercells]
         self._settings = supercells[0].settings
-        self._low, self._high = self._settings.fraction
         ranges = np.array([supercell.count_range for supercell in supercells])
         self._most = ranges[:, 1]
         self._fewest, self._largest = self._tensor(ranges.T)
         self._n_atoms = self._tensor([supercell.n_atoms for supercell in supercells])
         self._n_cells = int(np.prod(self._settings.supercell))
         elements = list(self._settings.impurities)
-        own = [elements.index(h.element) if h.element in elements else -1 for h in hosts]
-        self._own, self._n_elements = self._tensor(own), len(elements)
-        self._atomic_numbers = self._tensor([*map(atomic_number, elements), 0])
-        # Behind the impurities' displacements comes that of the host's own atoms.
-        uiso = [
-            [*(debye_uiso(e, host.temperature or 300.0) for e in elements), host.uiso]
+        choices = [
+            [elements.index(one) for one in self._settings.impurities_of(host.element)]
             for host in hosts
         ]
+        self._n_choices = self._tensor([len(of_host) for of_host in choices])
+        self._choices = self._tensor(padded(choices))
+        self._atomic_numbers = self._tensor([*map(atomic_number, elements), 0])
+        # Behind the impurities' displacements comes that of the host's own atoms.
+        uiso = [[one.uiso_of(element) for element in [*elements, None]] for one in supercells]
         self.uiso_ranges = np.stack([np.min(uiso, axis=1), np.max(uiso, axis=1)], axis=1)
         """(H, 2) lowest and highest Uiso of any atom of any variant of each host, A^2."""
         self._uiso = self._tensor(uiso)
@@ -105,6 +106,7 @@ class DefectDraws:
         is_first = _HOLDS & (_HOLDS.cumsum(axis=1) == 1)
         self._is_first, self._is_second = self._tensor(is_first), self._tensor(_HOLDS & ~is_first)
         self._n_kinds = self._tensor(_HOLDS.sum(axis=1))
+        self._is_foreign = self._tensor(_HOLDS[:, _IS_FOREIGN].any(axis=1))
 
     def _tensor(self, values: object) -> Tensor:
         return torch.as_tensor(np.asarray(values), device=self.device)
@@ -128,13 +130,14 @@ class DefectDraws:
             raise ValueError(f"label {wrong}: the kinds of defect are 0 to {last}")
         hosts, labels = (torch.from_numpy(one).to(self.device) for one in (host, label))
         n_defects = self._draw_numbers(hosts, labels, seeds)
-        vacancies, own, substitutions, between = n_defects[..., None].unbind(1)
-        impurity = self._draw_impurity(hosts, (substitutions + between)[:, 0] > 0, seeds)
+        impurity = self._draw_impurity(hosts, self._is_foreign[labels], seeds)
         place = self._draw_places(host, label, n_defects, seeds)
         column = torch.arange(place.shape[1], device=self.device)
         count = n_defects.sum(dim=1, keepdim=True)
-        is_used, is_own = column < count, column >= count - own
-        is_gone = column < vacancies + substitutions
+        removed, added, put = (
+            (column >= start) & (column < stop)
+            for start, stop in spans(*n_defects[..., None].unbind(1))
+        )
         return Draws(
             host,
             self._most[host],
@@ -144,57 +147,52 @@ class DefectDraws:
             impurity,
             self._atomic_numbers[impurity],
             self._uiso[hosts, impurity].float(),
-            place * is_used,
-            is_gone.float() - (is_used & is_own).float(),
-            ((column >= vacancies) & ~is_own).float(),
+            place * (column < count),
+            removed.float() - put.float(),
+            added.float(),
         )
 
     def variant(self, draws: Draws, row: int) -> Variant:
         """A row of draws as `HostSupercell.variant` gives it, for its atoms or its storage."""
-        impurity, n_defects = int(draws.impurity[row]), tuple(draws.n_defects[row].tolist())
-        concentration = sum(n_defects) / self.supercells[draws.host[row]].n_atoms
-        element = self._settings.impurities[impurity] if impurity >= 0 else None
-        (change,) = self.changes(draws, slice(row, row + 1))
-        return Variant(int(draws.label[row]), n_defects, concentration, element, change)
+        ((supercell, n_defects, impurity, places),) = self._states(draws, slice(row, row + 1))
+        return supercell.variant_of(int(draws.label[row]), n_defects, impurity, places)
 
-    def changes(self, draws: Draws, rows: slice = slice(None)) -> list[Change]:
-        """Rows of draws as the engines on the CPU take them."""
-        host, impurity = draws.host[rows], draws.impurity[rows].cpu().numpy()
+    def changes(self, draws: Draws) -> list[Change]:
+        """Draws as the engines on the CPU take them."""
+        return [
+            supercell.change_of(n_defects, impurity, places)
+            for supercell, n_defects, impurity, places in self._states(draws, slice(None))
+        ]
+
+    def _states(
+        self, draws: Draws, rows: slice
+    ) -> Iterator[tuple[HostSupercell, tuple[int, ...], str | None, Occupied]]:
+        """Of each row what `HostSupercell.change_of` makes its change from."""
         site, away = np.divmod(draws.place[rows].cpu().numpy(), self._n_cells)
         cell = np.stack(np.unravel_index(away, self._settings.supercell), axis=-1)
-        # Not `draws.uiso`, of which float32 would tell a host's own atoms from each other.
-        uiso = self._uiso.cpu().numpy()[host, impurity].tolist()
-        elements = [
-            self._settings.impurities[which] if which >= 0 else self.supercells[index].host.element
-            for index, which in zip(host.tolist(), impurity.tolist(), strict=True)
-        ]
-        changes = []
-        for row, (vacancies, own, substitutions, between) in enumerate(
-            draws.n_defects[rows].tolist()
+        of_rows = (draws.host[rows], draws.n_defects[rows], draws.impurity[rows])
+        for row, (host, n_defects, which) in enumerate(
+            zip(*(values.tolist() for values in of_rows), strict=True)
         ):
-            on_host = vacancies + substitutions
+            impurity = self._settings.impurities[which] if which >= 0 else None
             places = Occupied(site[row], cell[row])
-            removed, added = places[:on_host], places[vacancies : on_host + between]
-            put = places[on_host + between : on_host + between + own]
-            changes.append(Change(removed, added, elements[row], uiso[row], put))
-        return changes
+            yield self.supercells[host], tuple(n_defects), impurity, places
 
     def _draw_numbers(self, hosts: Tensor, labels: Tensor, seeds: Tensor) -> Tensor:
         """(B, 4) defects of each kind: all together, and how two kinds share them."""
         n_atoms, fewest, n_kinds = self._n_atoms[hosts], self._fewest[hosts], self._n_kinds[labels]
-        fraction = self._low + (self._high - self._low) * _uniform(seeds, _FRACTION)
-        count = torch.round(fraction * n_atoms).long()
-        count = torch.minimum(torch.maximum(count, n_kinds * fewest), self._largest[hosts])
-        share = fewest + (_uniform(seeds, _SHARE) * (count - 2 * fewest + 1)).long()
+        at, fraction = _uniform(seeds, _FRACTION), self._settings.fraction
+        count = number_of_defects(
+            at, fraction, n_atoms, n_kinds, fewest, self._largest[hosts]
+        ).long()
+        lowest, highest = share_of_first(count, fewest)
+        share = lowest + (_uniform(seeds, _SHARE) * (highest - lowest + 1)).long()
         first = torch.where(n_kinds == 2, share, count)[:, None]
         return self._is_first[labels] * first + self._is_second[labels] * (count[:, None] - first)
 
     def _draw_impurity(self, hosts: Tensor, is_foreign: Tensor, seeds: Tensor) -> Tensor:
-        own = self._own[hosts]
-        n_choices = self._n_elements - (own >= 0).long()
-        chosen = (_uniform(seeds, _IMPURITY) * n_choices).long()
-        chosen = chosen + ((own >= 0) & (chosen >= own))
-        return torch.where(is_foreign, chosen, -1)
+        chosen = (_uniform(seeds, _IMPURITY) * self._n_choices[hosts]).long()
+        return torch.where(is_foreign, self._choices[hosts, chosen], -1)
 
     def _draw_places(
         self, host: np.ndarray, label: np.ndarray, n_defects: Tensor, seeds: Tensor

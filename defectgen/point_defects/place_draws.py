@@ -64,7 +64,7 @@ class PlaceDraws:
         self._most = np.array([supercell.count_range[1] for supercell in supercells])
         bounds, neighbours = zip(*map(_sublattices, supercells), strict=True)
         self._n_orbits = self._tensor([len(ends) - 2 for ends in bounds])
-        self._bounds = self._tensor(_padded(bounds)) * self._n_cells
+        self._bounds = self._tensor(padded(bounds)) * self._n_cells
         self._roomy = np.array(
             [
                 _has_room(ends, near, most, self._n_cells)
@@ -255,7 +255,7 @@ def _has_room(ends: np.ndarray, near: np.ndarray, most: int, n_cells: int) -> bo
     )
 
 
-def _padded(arrays: Sequence[np.ndarray]) -> np.ndarray:
+def padded(arrays: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
     """Arrays (n,) in one, with zeros behind the shorter ones."""
     joined = np.zeros((len(arrays), max(map(len, arrays))), dtype=np.int64)
     for row, array in zip(joined, arrays, strict=True):

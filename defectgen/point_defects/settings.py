@@ -118,6 +118,10 @@ class DefectSettings(BaseModel):
         """Labels that variants may have, from 0 on: places in `KIND_SETS`."""
         return len(KIND_SETS) if self.mixed_variants else 1 + len(KINDS)
 
+    def impurities_of(self, element: str) -> tuple[str, ...]:
+        """The impurities that a host of this element draws from: those it is not."""
+        return tuple(impurity for impurity in self.impurities if impurity != element)
+
     def kinds_of(self, variant: int) -> tuple[str, ...]:
         """The kinds that a variant holds, in the order of `KINDS`; none for the pristine host."""
         if variant == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -11,10 +12,10 @@ import numpy as np
 
 from defectgen.hosts.elements import debye_uiso
 from defectgen.hosts.host import Host
+from defectgen.point_defects.rules import number_of_defects, share_of_first, spans
 from defectgen.point_defects.settings import IMPURITY_KINDS, KIND_SETS, KINDS, DefectSettings
 from defectgen.samples import UnusableItem
 from defectgen.sites.interstitial import interstitial_sites
-from defectgen.sites.voids import nearest_neighbour
 from pdfcalc.crystals.displacements import NOWHERE, Occupied, Sites
 from pdfcalc.crystals.structure import AtomicStructure
 from pdfcalc.pdf.lattice import Change, LatticeCrystal
@@ -61,14 +62,26 @@ class HostSupercell:
         kinds = self.settings.kinds_of(index)
         rng = np.random.default_rng(_seed_sequence(seed, self.host.id, index))
         n_defects = self._draw_numbers(rng, kinds)
-        element, uiso, impurity = self.host.element, self.host.uiso, None
-        if set(kinds) & set(IMPURITY_KINDS):
-            element = impurity = self._draw_impurity(rng)
-            uiso = debye_uiso(element, self.host.temperature or 300.0)
-        removed, added, own = self._draw_places(rng, *n_defects)
-        change = Change(removed, added, element, uiso, own)
-        concentration = sum(n_defects) / self.n_atoms
-        return Variant(KIND_SETS.index(kinds), n_defects, concentration, impurity, change)
+        impurity = self._draw_impurity(rng) if set(kinds) & set(IMPURITY_KINDS) else None
+        places = self._draw_places(rng, *n_defects)
+        return self.variant_of(KIND_SETS.index(kinds), n_defects, impurity, places)
+
+    def variant_of(
+        self, label: int, n_defects: tuple[int, ...], impurity: str | None, places: Occupied
+    ) -> Variant:
+        """The variant of these defects at places in the order of `rules.spans`."""
+        change = self.change_of(n_defects, impurity, places)
+        return Variant(label, n_defects, sum(n_defects) / self.n_atoms, impurity, change)
+
+    def change_of(self, n_defects: Sequence[int], impurity: str | None, places: Occupied) -> Change:
+        """The sites that these defects empty and fill, as `variant_of`."""
+        removed, added, own = (places[slice(*span)] for span in spans(*n_defects))
+        element = impurity or self.host.element
+        return Change(removed, added, element, self.uiso_of(impurity), own)
+
+    def uiso_of(self, impurity: str | None) -> float:
+        """Uiso of foreign atoms, or of the host's own where there is no impurity, A^2."""
+        return debye_uiso(impurity, self.host.kelvin) if impurity else self.host.uiso
 
     def atoms(self, variant: Variant) -> AtomicStructure:
         """The atoms of a variant in the supercell."""
@@ -117,16 +130,17 @@ class HostSupercell:
         """Number of defects of each of `KINDS`: all together, and how two kinds share them."""
         if not kinds:
             return (0,) * len(KINDS)
-        low, high = self.settings.fraction
-        fraction = low + (high - low) * rng.random()
         fewest, most = self.count_range
-        total = int(np.clip(round(fraction * self.n_atoms), len(kinds) * fewest, most))
-        first = int(rng.integers(fewest, total - fewest + 1)) if len(kinds) == 2 else total
+        at, fraction = np.float64(rng.random()), self.settings.fraction
+        total = int(number_of_defects(at, fraction, self.n_atoms, len(kinds), fewest, most))
+        first = total
+        if len(kinds) == 2:
+            first = int(rng.integers(*share_of_first(total, fewest), endpoint=True))
         numbers = dict(zip(kinds, (first, total - first), strict=False))
         return tuple(numbers.get(kind, 0) for kind in KINDS)
 
     def _draw_impurity(self, rng: np.random.Generator) -> str:
-        choices = [e for e in self.settings.impurities if e != self.host.element]
+        choices = self.settings.impurities_of(self.host.element)
         return choices[rng.integers(len(choices))]
 
     def _draw_places(
@@ -136,19 +150,19 @@ class HostSupercell:
         self_interstitials: int,
         substitutions: int,
         interstitials: int,
-    ) -> tuple[Occupied, Occupied, Occupied]:
-        """Where host atoms go, foreign ones come, and host atoms come."""
-        removed = between = NOWHERE
+    ) -> Occupied:
+        """A place for each defect, in the order of `rules.spans`."""
+        on_host = between = NOWHERE
         if vacancies + substitutions:
             chosen = rng.permutation(self.n_atoms)[: vacancies + substitutions]
-            removed = self.host_places[chosen]
+            on_host = self.host_places[chosen]
         if self_interstitials + interstitials:
             between = self._draw_interstitials(rng, self_interstitials + interstitials)
         if self_interstitials and interstitials:
             # The first that were put had more room around them.
             between = between[rng.permutation(len(between.site))]
         own, foreign = between[:self_interstitials], between[self_interstitials:]
-        return removed, _joined(removed[vacancies:], foreign), own
+        return _joined(on_host, foreign, own)
 
     def _draw_interstitials(self, rng: np.random.Generator, count: int) -> Occupied:
         """Interstitials on one kind of site, put at random where none is too near.
@@ -169,8 +183,7 @@ class HostSupercell:
     @cached_property
     def least_separation(self) -> float:
         """Least distance of two interstitials, A."""
-        nearest = nearest_neighbour(self.host.lattice, np.array(self.host.frac))
-        return self.settings.separation * nearest
+        return self.settings.separation * self.host.nearest_neighbour
 
     @cached_property
     def shortest_pair(self) -> float:

@@ -15,15 +15,8 @@ import numpy as np
 
 from defectgen.hosts.host import Host
 from defectgen.samples import UnusableItem
-from defectgen.sites.voids import (
-    MINIMUM_DISTANCE,
-    Void,
-    find_voids,
-    in_order,
-    nearest_neighbour,
-    select_voids,
-    wrapped,
-)
+from defectgen.sites.voids import MINIMUM_DISTANCE, Void, find_voids, select_voids
+from pdfcalc.crystals.periodic import in_order, wrapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +62,7 @@ def searched_sites(host: Host) -> tuple[InterstitialSite, ...]:
 
 def _sites(host: Host, voids: Sequence[tuple[str, Void]]) -> tuple[InterstitialSite, ...]:
     if not voids:
-        least = MINIMUM_DISTANCE * nearest_neighbour(host.lattice, np.array(host.frac))
+        least = MINIMUM_DISTANCE * host.nearest_neighbour
         raise UnusableItem(
             f"host {host.id}: no interstitial site is {least:.3f} A or more away from every atom; "
             "leave this host out"

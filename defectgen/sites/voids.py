@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from defectgen.samples import UnusableItem
+from pdfcalc.crystals.periodic import GRID, images_within, in_order, nearest_neighbour, wrapped
 
 MINIMUM_DISTANCE = 0.55
 """Least distance of a site to an atom, as a fraction of the distance between nearest atoms.
@@ -41,7 +42,6 @@ SYMMETRY_TOLERANCE = 1e-4
 """A, as spglib's symprec."""
 
 _REACH = 3.0  # of the atoms looked at, in distances between nearest atoms
-_GRID = 24  # positions without free coordinates are multiples of 1/24 in ITA's standard settings
 _OPPOSITE, _ACROSS = np.cos(np.radians([160.0, 65.0]))
 
 
@@ -100,7 +100,7 @@ def select_voids(
         Orbits by multiplicity, then by falling distance, then by position.
     """
     nearest = nearest_neighbour(lattice, frac)
-    atoms = _images(lattice, frac, _REACH * nearest) @ lattice
+    atoms = images_within(lattice, frac, _REACH * nearest) @ lattice
     voids = []
     for orbit, is_fixed in orbits:
         vectors = atoms - orbit[0] @ lattice
@@ -121,22 +121,6 @@ def select_voids(
         if np.all(separation > MINIMUM_SEPARATION * nearest):
             kept.append(void)
     return kept
-
-
-def nearest_neighbour(lattice: np.ndarray, frac: np.ndarray) -> float:
-    """Distance between nearest atoms of the crystal, A, an atom's own images included."""
-    # No arrangement of the same density has its nearest atoms further apart than fcc has.
-    closest_packed = (2**0.5 * abs(np.linalg.det(lattice)) / len(frac)) ** (1 / 3)
-    images = _images(lattice, frac, 1.001 * closest_packed)
-    difference = (images[:, None] - frac % 1.0) @ lattice
-    squared = np.einsum("ijk,ijk->ij", difference, difference)
-    return float(np.sqrt(squared[squared > 1e-6].min()))
-
-
-def wrapped(frac: np.ndarray) -> np.ndarray:
-    """Coordinates in [0, 1), those within 1e-6 of a multiple of 1/24 made exact."""
-    nearest = np.rint(frac * _GRID) / _GRID
-    return np.where(np.abs(frac - nearest) < 1e-6, nearest, frac) % 1.0
 
 
 def _is_octahedron(vectors: np.ndarray, distance: np.ndarray) -> bool:
@@ -176,7 +160,7 @@ def _voronoi_vertices(lattice: np.ndarray, frac: np.ndarray) -> np.ndarray:
     nearest = nearest_neighbour(lattice, frac)
     reach = _REACH * nearest
     while True:
-        atoms = _images(lattice, frac, reach) @ lattice
+        atoms = images_within(lattice, frac, reach) @ lattice
         vertices = Voronoi(atoms).vertices @ np.linalg.inv(lattice)
         inside = vertices[np.all((vertices > -1e-6) & (vertices < 1 - 1e-6), axis=1)]
         if len(inside) and 2 * cKDTree(atoms).query(inside @ lattice)[0].max() < reach:
@@ -191,14 +175,14 @@ def _standard_fixed_positions(hall_number: int) -> np.ndarray:
 
     symmetry = spglib.get_symmetry_from_database(hall_number)
     assert symmetry is not None
-    shifts = np.rint(symmetry["translations"] * _GRID).astype(int)
-    grid = np.array(list(product(range(_GRID), repeat=3)))
+    shifts = np.rint(symmetry["translations"] * GRID).astype(int)
+    grid = np.array(list(product(range(GRID), repeat=3)))
     # The mean of the rotations of a site-symmetry group projects onto the free coordinates.
     free = np.zeros((len(grid), 9), int)
     for rotation, shift in zip(symmetry["rotations"], shifts, strict=True):
-        stays = np.all((grid @ rotation.T + shift - grid) % _GRID == 0, axis=1)
+        stays = np.all((grid @ rotation.T + shift - grid) % GRID == 0, axis=1)
         free[stays] += rotation.ravel()
-    return grid[~free.any(axis=1)] / _GRID
+    return grid[~free.any(axis=1)] / GRID
 
 
 def _fixed_positions(dataset) -> np.ndarray:
@@ -228,25 +212,11 @@ def _orbit(lattice: np.ndarray, dataset, point: np.ndarray, tolerance: float) ->
     return in_order(wrapped(_distinct(lattice, images, tolerance)))
 
 
-def in_order(frac: np.ndarray) -> np.ndarray:
-    """Positions in lexicographic order, rounding errors aside."""
-    return frac[np.lexsort(frac.round(6).T[::-1])]
-
-
 def _letter(lattice, frac, species, orbit) -> str:
     """Wyckoff letter of an orbit: that of the same crystal with the orbit filled."""
     filled = np.full(len(orbit), species.max() + 1)
     crystal = np.concatenate([frac, orbit]), np.concatenate([species, filled])
     return _dataset(lattice, *crystal).wyckoffs[len(frac)]
-
-
-def _images(lattice: np.ndarray, frac: np.ndarray, reach: float) -> np.ndarray:
-    """(n, 3) fractional coordinates of all atoms within `reach` of the cell."""
-    margin = reach * np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    count = np.ceil(margin).astype(int)
-    cells = np.indices(2 * count + 1).reshape(3, -1).T - count
-    atoms = (frac % 1.0 + cells[:, None]).reshape(-1, 3)
-    return atoms[np.all((atoms > -margin) & (atoms < 1 + margin), axis=1)]
 
 
 def _distance(lattice: np.ndarray, points: np.ndarray, point: np.ndarray) -> np.ndarray:

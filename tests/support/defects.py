@@ -40,7 +40,7 @@ def assert_holds_what_it_says(supercell: HostSupercell, variant: Variant) -> Non
     if set(kinds) & set(IMPURITY_KINDS):
         assert variant.impurity in set(metals()) - {host.element}
         assert change.element == variant.impurity
-        assert change.uiso == debye_uiso(variant.impurity, host.temperature or 300.0)
+        assert change.uiso == debye_uiso(variant.impurity, host.kelvin)
     else:
         assert variant.impurity is None
         assert change.uiso == host.uiso

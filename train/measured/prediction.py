@@ -71,9 +71,7 @@ class Structure:
     @classmethod
     def of_host(cls, path: Path, host: Host) -> Structure:
         # Lengths are refined and angles are not, so a primitive cell would lose its freedom.
-        n = len(host.frac)
-        standard = AtomicStructure(host.lattice, host.frac, [host.element] * n, [host.uiso] * n)
-        return cls(path, standard, host, None)
+        return cls(path, host.atoms, host, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -398,5 +396,4 @@ def _refined_host(host: Host | None, found: Refinement) -> Host | None:
     if host is None:
         return None
     a, _, c = np.linalg.norm(found.structure.lattice, axis=1).tolist()
-    c = a if host.space_group in (225, 229) else c
-    return host.model_copy(update={"a": a, "c": c, "uiso": float(found.structure.uiso.mean())})
+    return host.changed(a, c, found.structure.uiso.mean())

@@ -9,7 +9,7 @@ import pytest
 
 from defectgen.hosts.cif import read_cif, read_cif_folder, read_structure
 from defectgen.hosts.elements import debye_uiso
-from defectgen.sites.voids import nearest_neighbour
+from pdfcalc.crystals.periodic import nearest_neighbour
 
 IDENTITY = ["x,y,z"]
 FACES = ["x,y,z", "x,y+1/2,z+1/2", "x+1/2,y,z+1/2", "x+1/2,y+1/2,z"]

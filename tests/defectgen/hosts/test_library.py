@@ -17,7 +17,6 @@ from defectgen.hosts.build_library import (
     FRAMEWORK_VOLUME,
     MIX,
     build,
-    nearest_neighbour,
     positions,
     published_cells,
     volume_per_atom,
@@ -154,7 +153,7 @@ def test_hosts_are_physically_sensible():
     for host in LIBRARY:
         volume = abs(np.linalg.det(host.lattice)) / len(host.frac)
         sphere = (2**0.5 * volume) ** (1 / 3)
-        assert 0.75 < nearest_neighbour(host) / sphere < 1.01, host.id
+        assert 0.75 < host.nearest_neighbour / sphere < 1.01, host.id
         if host.space_group == 139:
             assert all(abs(host.c / host.a / cubic - 1) > 0.02 for cubic in (1, 2**0.5)), host.id
         temperature = 300.0 if host.temperature is None else host.temperature
@@ -165,7 +164,7 @@ def test_hosts_are_physically_sensible():
 def test_nearest_neighbour_of_beta_tin():
     tin = next(host for host in LIBRARY if host.id == "lit-141-Sn-1961")
     # 4 neighbours at sqrt((a/2)^2 + (c/4)^2) = 3.022 A.
-    assert nearest_neighbour(tin) == pytest.approx(3.0224, abs=1e-4)
+    assert tin.nearest_neighbour == pytest.approx(3.0224, abs=1e-4)
 
 
 def test_unknown_position_is_an_error():

@@ -15,7 +15,6 @@ from defectgen.hosts.library import embedded_library
 from defectgen.point_defects.settings import KIND_SETS, KINDS, DefectSettings, set_name
 from defectgen.point_defects.variants import HostSupercell
 from defectgen.sites.interstitial import interstitial_sites
-from defectgen.sites.voids import nearest_neighbour
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
 from pdfcalc.gpu.lattice import pdfs as torch_pdfs
 
@@ -53,7 +52,7 @@ def test_variants_hold_what_they_say(host):
 @pytest.mark.parametrize("kinds", KIND_SETS, ids=set_name)
 def test_atoms_are_those_of_the_variant(host, kinds):
     supercell = HostSupercell(host, MIXED)
-    nearest = nearest_neighbour(host.lattice, np.array(host.frac))
+    nearest = host.nearest_neighbour
     pristine = _positions(supercell.atoms(supercell.variant(0, 0)))
     assert len(set(pristine)) == supercell.n_atoms == 125 * len(host.frac)
     variant = supercell.variant(0, 3 * KIND_SETS.index(kinds))

@@ -15,9 +15,9 @@ from defectgen.sites.voids import (
     MINIMUM_SEPARATION,
     SYMMETRY_TOLERANCE,
     find_voids,
-    nearest_neighbour,
     select_voids,
 )
+from pdfcalc.crystals.periodic import nearest_neighbour
 
 FCC = [(0, 0, 0), (0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)]
 BODY_CENTRED = [(0, 0, 0), (0.5, 0.5, 0.5)]

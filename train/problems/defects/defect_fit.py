@@ -197,11 +197,10 @@ def _without(change: np.ndarray, taken_up: np.ndarray) -> np.ndarray:
 def _foreign_atoms(host: Host, defects: DefectSettings, pdf: PDFSettings) -> Iterator[_Atom]:
     """The impurities, but for those of no tabulated neutron scattering length."""
     power = scattering_power(host.element, pdf.parameters)
-    for element in defects.impurities:
-        if element == host.element or not is_tabulated(element, pdf.parameters):
-            continue
-        z = scattering_power(element, pdf.parameters) / power
-        yield _Atom(element, z, debye_uiso(element, host.temperature or 300.0))
+    for element in defects.impurities_of(host.element):
+        if is_tabulated(element, pdf.parameters):
+            z = scattering_power(element, pdf.parameters) / power
+            yield _Atom(element, z, debye_uiso(element, host.kelvin))
 
 
 def _shares(profiles: PairProfiles, kind: str, n: np.ndarray, z: float) -> Shares:

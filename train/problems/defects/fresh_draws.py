@@ -345,12 +345,8 @@ class FreshDraws:
         rng = np.random.default_rng(_word(f"{self._seed}/{host.id}/{generation}"))
         strains = rng.uniform(-1, 1, 2)
         along_a, along_c = 1 + _between(self._variation.ranges.get("strain", (0, 0)), strains)
-        # A cubic cell stays cubic.
-        c = host.c * (along_a if host.space_group in (225, 229) else along_c)
         factor = _uiso_factor(self._variation.uiso, rng.uniform(-1, 1))
-        return host.model_copy(
-            update={"a": float(host.a * along_a), "c": float(c), "uiso": float(host.uiso * factor)}
-        )
+        return host.changed(host.a * along_a, host.c * along_c, host.uiso * factor)
 
     def _varied_instrument(self, group: int, generation: int) -> PDFSettings:
         rng = np.random.default_rng(_word(f"{self._seed}/instrument {group}/{generation}"))
