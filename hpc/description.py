@@ -91,7 +91,7 @@ def read_description(path: Path | None, limit: int | None = None) -> RunDescript
         description = RunDescription.model_validate(values)
         defects = description.defects
         if description.pdf.scattering == "neutron":
-            defects = _scattering_neutrons(defects, description.pdf.parameters)
+            defects = _scattering_neutrons(defects)
     except ValidationError as error:
         raise ValueError(f"{path}: {first_mistake(error)}") from None
     except ValueError as error:
@@ -104,10 +104,10 @@ def read_description(path: Path | None, limit: int | None = None) -> RunDescript
     return description.model_copy(update={"library": library, "defects": defects})
 
 
-def _scattering_neutrons(defects: DefectSettings, parameters: PDFParameters) -> DefectSettings:
+def _scattering_neutrons(defects: DefectSettings) -> DefectSettings:
     """Without metals of no scattering length where all are taken; ValueError if one is listed."""
     every = defects.impurities
-    known = tuple(element for element in every if is_tabulated(element, parameters))
+    known = tuple(element for element in every if is_tabulated(element, "neutron"))
     if known != every != metals():
         lost = ", ".join(element for element in every if element not in known)
         raise ValueError(

@@ -20,7 +20,6 @@ from defectgen.point_defects.settings import KINDS
 from defectgen.point_defects.variants import HostSupercell
 from hpc.description import PDFSettings
 from pdfcalc.crystals.displacements import Occupied
-from pdfcalc.crystals.scattering import scattering_power
 from pdfcalc.pdf.lattice import Change
 from train.problems.defects.pair_profiles import PairProfiles
 
@@ -91,11 +90,11 @@ class HostLikelihood:
         pristine: np.ndarray,
     ) -> None:
         host, self._supercell = supercell.host, supercell
-        self._uiso, power = host.uiso, scattering_power(host.element, pdf.parameters)
+        self._uiso, power_of = host.uiso, pdf.parameters.scattering_power
+        power = power_of(host.element)
         elements = [e for e in supercell.settings.impurities if e != host.element]
         self._foreign = [
-            (scattering_power(e, pdf.parameters) / power, debye_uiso(e, host.temperature or 300.0))
-            for e in elements
+            (power_of(e) / power, debye_uiso(e, host.temperature or 300.0)) for e in elements
         ]
         uiso = [host.uiso, *(u for _, u in self._foreign)]
         self._profiles = PairProfiles(supercell, pdf, (2 * min(uiso), 2 * max(uiso)))

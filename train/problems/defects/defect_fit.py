@@ -28,7 +28,7 @@ from defectgen.point_defects.settings import (
 from defectgen.point_defects.variants import HostSupercell
 from hpc.description import PDFSettings
 from hpc.store.store import Store
-from pdfcalc.crystals.scattering import is_tabulated, scattering_power
+from pdfcalc.crystals.scattering import is_tabulated
 from train.data.store import PDFStore
 from train.judging.evaluation import Predictions, score_errors
 from train.problems.defects.inputs import PairInput
@@ -195,11 +195,12 @@ def _without(change: np.ndarray, taken_up: np.ndarray) -> np.ndarray:
 
 def _foreign_atoms(host: Host, defects: DefectSettings, pdf: PDFSettings) -> Iterator[_Atom]:
     """The impurities, but for those of no tabulated neutron scattering length."""
-    power = scattering_power(host.element, pdf.parameters)
+    parameters = pdf.parameters
+    power = parameters.scattering_power(host.element)
     for element in defects.impurities:
-        if element == host.element or not is_tabulated(element, pdf.parameters):
+        if element == host.element or not is_tabulated(element, parameters.scattering):
             continue
-        z = scattering_power(element, pdf.parameters) / power
+        z = parameters.scattering_power(element) / power
         yield _Atom(element, z, debye_uiso(element, host.temperature or 300.0))
 
 
