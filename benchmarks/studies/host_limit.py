@@ -19,7 +19,6 @@ from defectgen.point_defects.settings import KINDS
 from defectgen.point_defects.variants import HostSupercell
 from hpc.observables.pdf import PDFSettings
 from pdfcalc.crystals.displacements import Occupied
-from pdfcalc.crystals.scattering import scattering_power
 from pdfcalc.pdf.lattice import Change
 from train.problems.defects.pair_profiles import PairProfiles
 
@@ -90,9 +89,10 @@ class HostLikelihood:
         pristine: np.ndarray,
     ) -> None:
         host, self._supercell = supercell.host, supercell
-        self._uiso, power = host.uiso, scattering_power(host.element, pdf.parameters)
+        self._uiso, power_of = host.uiso, pdf.parameters.scattering_power
+        power = power_of(host.element)
         self._foreign = [
-            (scattering_power(e, pdf.parameters) / power, supercell.uiso_of(e))
+            (power_of(e) / power, supercell.uiso_of(e))
             for e in supercell.settings.impurities_of(host.element)
         ]
         uiso = [host.uiso, *(u for _, u in self._foreign)]

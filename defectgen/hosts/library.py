@@ -22,9 +22,9 @@ _TWO_IN_A_LINE = re.compile(rb"\}\s*,\s*\{")
 
 
 def _parse(text: str | bytes, name: str, item: type[BaseModel] = Host) -> list[Any]:
-    hosts: list[Any]
+    items: Any = list[item]  # type: ignore[valid-type]
     try:
-        hosts = TypeAdapter(list[item]).validate_json(text)  # type: ignore
+        hosts: list[Any] = TypeAdapter(items).validate_json(text)
     except ValidationError as error:
         raise ValueError(_no_library(name, error)) from None
     repeated = [id_ for id_, count in Counter(host.id for host in hosts).items() if count > 1]

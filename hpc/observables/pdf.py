@@ -64,7 +64,7 @@ class PairDistributionFunction(PDFSettings):
         return {"r": Coordinate(r, {"long_name": "interatomic distance", "units": "angstrom"})}
 
     def lack(self, element: str) -> str | None:
-        if is_tabulated(element, self.parameters):
+        if is_tabulated(element, self.scattering):
             return None
         return f"no {self.scattering} scattering length is tabulated"
 

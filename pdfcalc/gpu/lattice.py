@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pdfcalc.crystals.scattering import scattering_power
 from pdfcalc.gpu.device import memory_budget
 from pdfcalc.gpu.response import MeshResponse
 from pdfcalc.gpu.tables import Tables
@@ -146,7 +145,7 @@ class LatticeBatch:
         for row, (places, is_gone, is_come) in enumerate(rows):
             n = len(places)
             place[row, :n], gone[row, :n], come[row, :n] = places, is_gone, is_come
-        power = [scattering_power(change.element, self._parameters) for change in flat]
+        power = [self._parameters.scattering_power(change.element) for change in flat]
         counts = [len(of_crystal) for of_crystal in changes]
         return Changes(
             np.repeat(np.arange(len(counts)), counts),

@@ -10,7 +10,6 @@ from scipy.sparse import coo_matrix
 from torch import Tensor
 
 from pdfcalc.crystals.displacements import Sites
-from pdfcalc.crystals.scattering import scattering_power
 from pdfcalc.gpu.device import full_precision
 from pdfcalc.gpu.response import MeshResponse
 from pdfcalc.kernels.counts import count_around
@@ -40,7 +39,7 @@ class Tables:
         def numbers(values: list, dtype: torch.dtype = torch.float32) -> Tensor:
             return torch.tensor(values, dtype=dtype, device=device)
 
-        self.power = numbers([scattering_power(c.element, parameters) for c in crystals])
+        self.power = numbers([parameters.scattering_power(c.element) for c in crystals])
         self.uiso = numbers([c.uiso for c in crystals])
         self.n_atoms = numbers([c.n_atoms for c in crystals])
         self.volume = numbers([c.sites.volume for c in crystals])

@@ -14,7 +14,6 @@ from functools import cached_property
 import numpy as np
 
 from pdfcalc.crystals.displacements import NOWHERE, Occupied, Sites, find_sites
-from pdfcalc.crystals.scattering import scattering_power
 from pdfcalc.crystals.structure import AtomicStructure
 from pdfcalc.kernels.counts import count_around, count_change
 from pdfcalc.pdf.class_response import ClassResponse
@@ -141,8 +140,8 @@ class LatticeCrystal:
 
     def pairs(self, changes: Sequence[Change], parameters: PDFParameters) -> WeightedPairs:
         """The pairs of V variants by class of displacement and sum of Uiso."""
-        power = scattering_power(self.element, parameters)
-        new_power = np.array([scattering_power(change.element, parameters) for change in changes])
+        power = parameters.scattering_power(self.element)
+        new_power = np.array([parameters.scattering_power(change.element) for change in changes])
         n_new = np.array([len(change.added.site) for change in changes])
         n_own = self.n_atoms + np.array([change.n_own for change in changes])
         n_atoms = n_own + n_new

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
+
+from pdfcalc.crystals.scattering import scattering_power
 
 _MOST_POINTS = 1e6
 _NOT_NEGATIVE = (
@@ -110,6 +112,11 @@ class PDFParameters:
                 raise ValueError(f"scattering_lengths[{label!r}] = {length}: must be finite")
         # As pairs, so that equal parameters are one key of a cache.
         object.__setattr__(self, "scattering_lengths", tuple(sorted(lengths.items())))
+
+    def scattering_power(self, label: str) -> float:
+        """Electrons or fm of an atom; `pdfcalc.crystals.scattering` has labels and errors."""
+        own = cast(tuple[tuple[str, float], ...], self.scattering_lengths)
+        return scattering_power(label, self.scattering, own)
 
     @property
     def r(self) -> np.ndarray:

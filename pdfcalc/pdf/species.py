@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pdfcalc.crystals.scattering import scattering_power
 from pdfcalc.crystals.structure import AtomicStructure
 from pdfcalc.pdf.parameters import PDFParameters
 
@@ -58,7 +57,7 @@ def species_of(structure: AtomicStructure, parameters: PDFParameters) -> list[Sp
         ValueError: a label has no scattering power.
     """
     labels, label = np.unique(structure.elements, return_inverse=True)
-    bare = np.array([scattering_power(element, parameters) for element in labels.tolist()])
+    bare = np.array([parameters.scattering_power(element) for element in labels.tolist()])
     keys = np.stack([label, bare[label] * structure.occupancy, structure.uiso], axis=1)
     kinds, member = np.unique(keys, axis=0, return_inverse=True)
     return [

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import periodictable
 import pytest
 
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
-from pdfcalc.crystals.scattering import scattering_power
+from pdfcalc.crystals.scattering import form_factor, has_form_factor, scattering_power
 
 
 @pytest.mark.parametrize(
@@ -26,22 +27,22 @@ from pdfcalc.crystals.scattering import scattering_power
     ],
 )
 def test_elements_isotopes_and_ions(label, electrons, length):
-    assert scattering_power(label, PDFParameters()) == electrons
-    found = scattering_power(label, PDFParameters(scattering="neutron"))
+    assert scattering_power(label, "xray") == electrons
+    found = scattering_power(label, "neutron")
     assert found == pytest.approx(length, rel=1e-3)
 
 
 @pytest.mark.parametrize("label", ["Ni-58", "Xx", "58", "999-Ni", "ni", "Ni2", ""])
 def test_other_labels_are_refused_with_the_remedy(label):
     with pytest.raises(ValueError, match=rf"'{label}' is not the symbol.*scattering_lengths"):
-        scattering_power(label, PDFParameters())
+        scattering_power(label, "xray")
 
 
 def test_ions_and_lengths_that_are_not_known_are_refused():
     with pytest.raises(ValueError, match=r"'Ni9\+' is no ion of Ni: known charges"):
-        scattering_power("Ni9+", PDFParameters())
+        scattering_power("Ni9+", "xray")
     with pytest.raises(ValueError, match="no neutron scattering length is tabulated for 57-Ni"):
-        scattering_power("57-Ni", PDFParameters(scattering="neutron"))
+        scattering_power("57-Ni", "neutron")
 
 
 def test_own_lengths_replace_the_tables_and_name_what_it_has_not():
@@ -54,3 +55,48 @@ def test_own_lengths_replace_the_tables_and_name_what_it_has_not():
     np.testing.assert_allclose(g, expected, atol=1e-12)
     with pytest.raises(ValueError, match="'corner' is not the symbol"):
         calculate_pdf(named, PDFParameters(scattering_lengths={"Cu": 30}))
+
+
+CROMER_MANN = {
+    "O": ((3.0485, 2.2868, 1.5463, 0.867), (13.2771, 5.7011, 0.3239, 32.9089), 0.2508),
+    "Al": ((6.4202, 1.9002, 1.5936, 1.9646), (3.0387, 0.7426, 31.5472, 85.0886), 1.1151),
+    "Cu": ((13.338, 7.1676, 5.6158, 1.6735), (3.5828, 0.247, 11.3966, 64.8126), 1.191),
+    "Sn": ((19.1889, 19.1005, 4.4585, 2.4663), (5.8303, 0.5031, 26.8909, 83.9571), 4.7821),
+    "Ta": ((29.2024, 15.2293, 14.5135, 4.76492), (1.77333, 9.37046, 0.295977, 63.3644), 9.24354),
+    "Pb": ((31.0617, 13.0637, 18.442, 5.9696), (0.6902, 2.3576, 8.618, 47.2579), 13.4118),
+}
+"""a, b and c of c + sum a exp(-b s^2): International Tables for Crystallography C, 6.1.1.4."""
+
+
+@pytest.mark.parametrize("element", CROMER_MANN)
+def test_form_factors_are_those_of_the_international_tables(element):
+    s = np.linspace(0, 1.5, 31)
+    a, b, c = CROMER_MANN[element]
+    expected = c + np.exp(-np.outer(s**2, b)) @ a
+    np.testing.assert_allclose(form_factor(element, s), expected, rtol=0.004)
+    np.testing.assert_allclose(form_factor(element, s[:10]), expected[:10], rtol=0.002)
+
+
+def test_at_no_angle_all_electrons_scatter_together():
+    for number in range(1, 99):
+        element = periodictable.elements[number].symbol
+        assert form_factor(element, 0.0) == pytest.approx(number, abs=0.04)
+
+
+def test_form_factors_of_ions_and_isotopes():
+    s = np.array([[0.0, 0.1], [0.4, 0.9]])
+    assert form_factor("Cl-", 0.0) == pytest.approx(18, abs=0.04)
+    assert form_factor("58-Ni2+", 0.0) == pytest.approx(26, abs=0.04)
+    for label in ("D", "2-H"):
+        np.testing.assert_array_equal(form_factor(label, s), form_factor("H", s))
+
+
+def test_form_factors_that_are_not_known_are_refused():
+    assert has_form_factor("O2-")
+    assert not has_form_factor("N3-")
+    with pytest.raises(ValueError, match="no X-ray form factor is tabulated for N3-: take"):
+        form_factor("N3-", 0.1)
+    with pytest.raises(ValueError, match=r"'Xx' is not the symbol of .*: correct it$"):
+        form_factor("Xx", 0.1)
+    with pytest.raises(ValueError, match="known for 0 to 6 1/A"):
+        form_factor("Cu", [0.1, 6.1])

@@ -29,7 +29,7 @@ from defectgen.point_defects.variants import HostSupercell
 from hpc.observables.pdf import PDFSettings
 from hpc.store.inputs import has_its_items
 from hpc.store.store import Store
-from pdfcalc.crystals.scattering import is_tabulated, scattering_power
+from pdfcalc.crystals.scattering import is_tabulated
 from train.data.store import PDFStore
 from train.judging.evaluation import Predictions, score_errors
 from train.problems.defects.inputs import PairInput
@@ -196,10 +196,11 @@ def _without(change: np.ndarray, taken_up: np.ndarray) -> np.ndarray:
 
 def _foreign_atoms(host: Host, defects: DefectSettings, pdf: PDFSettings) -> Iterator[_Atom]:
     """The impurities, but for those of no tabulated neutron scattering length."""
-    power = scattering_power(host.element, pdf.parameters)
+    parameters = pdf.parameters
+    power = parameters.scattering_power(host.element)
     for element in defects.impurities_of(host.element):
-        if is_tabulated(element, pdf.parameters):
-            z = scattering_power(element, pdf.parameters) / power
+        if is_tabulated(element, parameters.scattering):
+            z = parameters.scattering_power(element) / power
             yield _Atom(element, z, debye_uiso(element, host.kelvin))
 
 

@@ -16,7 +16,6 @@ from defectgen.point_defects.gpu_draws import DefectDraws, Draws
 from defectgen.point_defects.settings import DefectSettings
 from defectgen.point_defects.variants import HostSupercell
 from hpc.observables.pdf import PDFSettings
-from pdfcalc.crystals.scattering import scattering_power
 from pdfcalc.gpu.lattice import Changes, LatticeBatch
 from pdfcalc.pdf.lattice import PreparedCrystal
 
@@ -117,8 +116,8 @@ class TorchLattice:
             memory,
         )
         impurities = draws.supercells[0].settings.impurities
-        powers = [scattering_power(element, parameters) for element in impurities]
-        own = [scattering_power(host.element, parameters) for host in hosts]
+        powers = [parameters.scattering_power(element) for element in impurities]
+        own = [parameters.scattering_power(host.element) for host in hosts]
         self._powers = torch.tensor(powers, device=device)
         self._own_powers = torch.tensor(own, device=device)
 
