@@ -136,7 +136,7 @@ def item_rows(
 def _finite(observed: Any) -> dict[str, Any]:
     """What an observable computed, if it is of numbers all through."""
     for name, values in observed.items():
-        for array in values:
+        for array in values if isinstance(values, list) else [values]:
             if not np.isfinite(array).all():
                 raise UnusableItem(f"{name} is not finite")
     return dict(observed)

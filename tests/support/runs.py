@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 FAULTS = Path(__file__).with_name("faults")
+PLUG_INS = Path(__file__).with_name("plugin")
 TOML = """
 hosts_per_shard = 2
 [library]
@@ -26,6 +27,17 @@ rmax = 12.0
 points = 60
 """
 N_SHARDS = 6
+TOY_TOML = """
+hosts_per_shard = 2
+[source.toy]
+[[stage]]
+name = "toy"
+[observable.toy]
+"""
+"""All from another package: images of 4 dimensions and what is stored of each atom."""
+POWDER_TOML = TOML.replace(
+    "[pdf]\nrmax = 12.0\npoints = 60", "[observable.powder]\npoints = 301\nfwhm = 1.0"
+)
 MIXED_TOML = TOML.replace("[defects]", "[defects]\nmixed_variants = 1\nfraction = [0.05, 0.3]")
 """With two kinds at once as well, of which so small a supercell has too few below 10 %."""
 
@@ -67,7 +79,7 @@ class Bench:
         told.write_text(
             json.dumps({"folder": str(self.folder), "store": str(self.store), **faults})
         )
-        paths = [str(FAULTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [str(FAULTS), str(PLUG_INS), *filter(None, [os.environ.get("PYTHONPATH")])]
         return os.environ | {"DEFECTPDF_FAULTS": str(told), "PYTHONPATH": os.pathsep.join(paths)}
 
     def start(self, *options: str, launcher: tuple[str, ...] = (), **faults: Any) -> Any:
