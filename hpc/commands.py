@@ -120,8 +120,8 @@ def generate(
         )
     typer.echo(
         f"{store}: {summary.n_structures} hosts x {summary.n_variants} variants, "
-        f"{len(summary.quarantined)} hosts quarantined; {summary.n_pdfs} PDFs computed in "
-        f"{summary.seconds:.1f} s ({summary.n_pdfs / summary.seconds:.0f}/s)"
+        f"{len(summary.quarantined)} hosts quarantined; {summary.n_samples} {summary.of_samples} "
+        f"computed in {summary.seconds:.1f} s ({summary.n_samples / summary.seconds:.0f}/s)"
     )
     for host in summary.quarantined:
         typer.echo(f"quarantined {host.id}: {host.reason}", err=True)
@@ -189,7 +189,7 @@ def verify(
     else:
         typer.echo(
             f"{store}: {'sound' if found['ok'] else 'NOT SOUND'}, {found['n_structures']} hosts, "
-            f"{found['n_pdfs']} PDFs, digest {found['digest']}"
+            f"{found['n_pdfs']} {found['of_samples']}, digest {found['digest']}"
         )
         for problem in found["problems"]:
             typer.echo(f"  {problem}")

@@ -95,6 +95,11 @@ class RunDescription(BaseModel):
         return self.source.defects
 
     @property
+    def of_samples(self) -> str:
+        """What to call what is computed of samples, for people."""
+        return "PDFs" if list(self.observables) == [PairDistributionFunction.name] else "samples"
+
+    @property
     def plug_ins(self) -> list[PlugIn]:
         """Source, stages and observables, in the order of what they do."""
         return [self.source, *self.stages, *self.observables.values()]

@@ -31,14 +31,15 @@ class Summary:
 
     n_structures: int
     n_variants: int
+    of_samples: str
     n_computed: int
     n_sound: int
     seconds: float
     quarantined: tuple[QuarantinedHost, ...]
 
     @property
-    def n_pdfs(self) -> int:
-        """PDFs computed by this call."""
+    def n_samples(self) -> int:
+        """Samples computed by this call; `of_samples` is what to call them."""
         return self.n_computed * self.n_variants
 
 
@@ -125,7 +126,7 @@ def _complete(store: Store, execute: Execute, work: SupervisedWork, part: Part |
     share = part and f"{part.index}/{part.count}"
     with (
         run_log(store.ledger, part=share, repair=work.repair, hosts=n_missing) as write_event,
-        track(n_missing, n_variants) as advance,
+        track(store.description, n_missing) as advance,
     ):
         for record in _records(store, execute, work, missing, write_event):
             done[record.task] = record
@@ -137,6 +138,7 @@ def _complete(store: Store, execute: Execute, work: SupervisedWork, part: Part |
     return Summary(
         n_structures=store.n_items,
         n_variants=n_variants,
+        of_samples=store.description.of_samples,
         n_computed=computed,
         n_sound=sum(shard.n_items for shard in shards) - len(quarantined),
         seconds=time.perf_counter() - started,

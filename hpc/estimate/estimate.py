@@ -54,6 +54,7 @@ class Estimate:
     exists: bool
     n_structures: int
     n_variants: int
+    of_samples: str
     n_shards: int
     n_shards_missing: int
     n_done: int
@@ -109,6 +110,7 @@ def estimate(
         exists=store is not None,
         n_structures=len(items),
         n_variants=n_variants,
+        of_samples=description.of_samples,
         n_shards=len(shards),
         n_shards_missing=len(missing),
         n_done=sum(shard.n_items for shard in shards if shard.index in done),
@@ -206,7 +208,7 @@ def as_text(found: Estimate) -> str:
     lines = {
         "hosts": f"{found.n_missing:,} of {found.n_structures:,} to compute, in "
         f"{found.n_shards_missing:,} of {found.n_shards:,} shards",
-        "PDFs": f"{found.n_pdfs_missing:,} to compute, {found.n_variants} a host",
+        found.of_samples: f"{found.n_pdfs_missing:,} to compute, {found.n_variants} a host",
         "files": f"{found.n_files:,} in {found.n_folders:,} folders, when complete",
         "disk": f"{_size(found.disk_bytes)}, when complete ({_size(found.values_bytes)} before "
         f"compression); {_size(found.disk_bytes_missing)} to write, "

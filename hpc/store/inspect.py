@@ -95,6 +95,7 @@ def verify(path: Path) -> dict[str, Any]:
         "digest": digest.hexdigest(),
         "n_structures": store.n_items,
         "n_pdfs": n_pdfs,
+        "of_samples": store.description.of_samples,
         "n_missing": n_missing,
         "n_quarantined": n_quarantined,
         "problems": problems,

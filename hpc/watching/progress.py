@@ -12,32 +12,35 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, Task
 
+    from hpc.description import RunDescription
+
 log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def track(n_hosts: int, n_variants: int) -> Iterator[Callable[[int], None]]:
+def track(description: RunDescription, n_hosts: int) -> Iterator[Callable[[int], None]]:
     """Yields a function to call with the number of hosts that have been finished."""
     from rich.console import Console
 
+    n_variants, of_samples = description.source.n_variants, description.of_samples
     console = Console(stderr=True)
     if console.is_terminal and n_hosts:
-        with _bar(console) as progress:
-            bar = progress.add_task("PDFs", total=n_hosts * n_variants)
+        with _bar(console, of_samples) as progress:
+            bar = progress.add_task(of_samples, total=n_hosts * n_variants)
             yield lambda hosts: progress.advance(bar, hosts * n_variants)
     else:
-        yield _LogLines(n_hosts, n_variants).advance
+        yield _LogLines(n_hosts, n_variants, of_samples).advance
 
 
-def _bar(console: Console) -> Progress:
+def _bar(console: Console, of_samples: str) -> Progress:
     from rich.progress import MofNCompleteColumn, Progress, ProgressColumn, TimeElapsedColumn
     from rich.text import Text
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
             speed = task.finished_speed or task.speed
-            return Text(f"{speed:.0f} PDFs/s" if speed else "", style="progress.data.speed")
+            return Text(f"{speed:.0f} {of_samples}/s" if speed else "", style="progress.data.speed")
 
     return Progress(
         *Progress.get_default_columns(),
@@ -49,8 +52,8 @@ def _bar(console: Console) -> Progress:
 
 
 class _LogLines:
-    def __init__(self, n_hosts: int, n_variants: int) -> None:
-        self._total, self._n_variants = n_hosts, n_variants
+    def __init__(self, n_hosts: int, n_variants: int, of_samples: str) -> None:
+        self._total, self._n_variants, self._of_samples = n_hosts, n_variants, of_samples
         self._done, self._started = 0, time.monotonic()
         self._last = self._started
 
@@ -62,9 +65,10 @@ class _LogLines:
         self._last = now
         rate = self._done / max(now - self._started, 1e-9)
         log.info(
-            "%d of %d hosts, %.0f PDFs/s, ETA %.0f s",
+            "%d of %d hosts, %.0f %s/s, ETA %.0f s",
             self._done,
             self._total,
             rate * self._n_variants,
+            self._of_samples,
             (self._total - self._done) / rate,
         )
