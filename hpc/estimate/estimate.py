@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 from defectgen.hosts.host import Host
 from hpc.description import RunDescription
-from hpc.estimate.measure import Measured, Order
+from hpc.estimate.measure import Measured, Trial
 from hpc.plan import Shard, evenly_spaced, plan_shards, select_hosts
 from hpc.store.layout import create_arrays
 from hpc.store.ledger import read_records
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import zarr
 
 _LARGEST_SHARD = 256
-"""Most hosts of the sample's shard, however many those of the run have."""
+"""Most hosts of the trial's shard, however many those of the run have."""
 _PATIENCE = 300.0
 _FAILURES_SHOWN = 5
 _LEDGER_FILES, _RECORD_BYTES = 3, 450
@@ -44,7 +44,7 @@ class Estimate:
     """What a run would take. Files and bytes are those of the complete store.
 
     `values_bytes` is what it holds before compression. `n_done` counts hosts of the whole store,
-    missing is what the part asked for lacks. `failures` are the hosts of the sample that can't be
+    missing is what the part asked for lacks. `failures` are the hosts of the trial that can't be
     computed, by id, with the reason.
     """
 
@@ -77,7 +77,7 @@ def estimate(
     """What `hpc.generate.generate` would do with as many workers, while nothing is written.
 
     Raises:
-        ValueError: what `generate` raises before it computes, or the sample can't be computed.
+        ValueError: what `generate` raises before it computes, or the trial can't be computed.
     """
     refuse_strangers(path)
     store = None if is_to_be_made(path) else Store(path)
@@ -92,7 +92,7 @@ def estimate(
     done = set(read_records(store.ledger, store.input_hash)) if store else set()
     missing = [s for s in shards if s.index not in done and (part is None or part.takes(s.index))]
     measured = _measure(description, largest, hosts)
-    # A shard of the sample may be smaller than one of the run.
+    # A shard of the trial may be smaller than one of the run.
     larger = shards[0].n_hosts / measured.n_shard - 1
     arrays = _arrays(description, len(hosts))
     n_files, n_folders = _files(arrays, len(shards), measured.empty_arrays)
@@ -137,16 +137,16 @@ def _largest(hosts: Sequence[Host], description: RunDescription, store: Store | 
 
 def _measure(description: RunDescription, largest: Host, hosts: Sequence[Host]) -> Measured:
     shard = min(description.hosts_per_shard, len(hosts), _LARGEST_SHARD)
-    sample = list(evenly_spaced(hosts, shard))
+    chosen = list(evenly_spaced(hosts, shard))
     # If the time is only enough for the first, they stand for all.
-    random.Random(0).shuffle(sample)
-    order = Order(
-        description=description, largest=largest, hosts=tuple(sample), started=time.time()
+    random.Random(0).shuffle(chosen)
+    trial = Trial(
+        description=description, largest=largest, hosts=tuple(chosen), started=time.time()
     )
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "hpc.estimate.measure"],
-            input=order.model_dump_json().encode(),
+            input=trial.model_dump_json().encode(),
             capture_output=True,
             timeout=_PATIENCE,
             env=os.environ | ONE_THREAD,
@@ -158,7 +158,7 @@ def _measure(description: RunDescription, largest: Host, hosts: Sequence[Host]) 
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()
         reason = (said or f"exit code {done.returncode}").splitlines()[-1]
-        raise ValueError(f"the sample could not be computed: {reason}")
+        raise ValueError(f"the trial could not be computed: {reason}")
     return Measured.model_validate_json(done.stdout.splitlines()[-1])
 
 
@@ -213,7 +213,7 @@ def as_text(found: Estimate) -> str:
         "time": f"{_duration(found.seconds)} with --workers {found.workers} like this machine's, "
         f"{1e3 * found.seconds_per_host:.3g} ms a host",
         "memory": f"{found.memory_mib_per_worker:.0f} MiB in the computing process of a worker",
-        "sample": f"{found.n_sample} hosts, {len(found.failures)} can't be computed",
+        "trial": f"{found.n_sample} hosts, {len(found.failures)} can't be computed",
     }
     table = [f"  {name:<8}{text}" for name, text in lines.items()]
     failures = [f"  {host}: {why}" for host, why in found.failures.items()][:_FAILURES_SHOWN]

@@ -1,7 +1,7 @@
 """Measuring what a run costs by some of it: `python -m hpc.estimate.measure`.
 
-It is a process of its own, so that its memory is that of one which computes. Takes an `Order` from
-standard input and prints what was `Measured`, both in JSON. The sample is stored in a temporary
+It is a process of its own, so that its memory is that of one which computes. Takes a `Trial` from
+standard input and prints what was `Measured`, both in JSON. The trial is stored in a temporary
 folder, which is gone afterwards.
 """
 
@@ -29,7 +29,7 @@ _SECONDS, _HOSTS = 5.0, 32
 """Once one of these is spent, no further host is computed."""
 
 
-class Order(BaseModel):
+class Trial(BaseModel):
     """What to measure: a run, its host of most atoms, and a shard of others that stand for all."""
 
     model_config = ConfigDict(frozen=True)
@@ -41,7 +41,7 @@ class Order(BaseModel):
 
 
 class Measured(BaseModel):
-    """What a sample took. Bytes are those of files.
+    """What a trial took. Bytes are those of files.
 
     Args:
         n_hosts: that were computed, or tried.
@@ -72,40 +72,40 @@ class Measured(BaseModel):
     failures: dict[str, str]
 
 
-def measure(order: Order) -> Measured:
+def measure(trial: Trial) -> Measured:
     """Compute some hosts of a run and store them.
 
     Raises:
-        ValueError: no host of the sample can be computed.
+        ValueError: no host of the trial can be computed.
     """
     failures: dict[str, str] = {}
     with TemporaryDirectory(prefix="defectpdf-") as folder:
-        store = _small_store(Path(folder), order)
-        _try(order.largest, store, failures)
-        startup = time.time() - order.started
-        rows, seconds = _compute(order.hosts, store, failures)
+        store = _small_store(Path(folder), trial)
+        _try(trial.largest, store, failures)
+        startup = time.time() - trial.started
+        rows, seconds = _compute(trial.hosts, store, failures)
         # The first hosts also load compiled code and fill caches.
         settled = seconds[len(seconds) // 2 :]
         startup += max(0.0, sum(seconds) - len(seconds) * mean(settled))
         if not rows:
             host, reason = next(iter(failures.items()))
-            raise ValueError(f"no host of the sample can be computed: {host}: {reason}")
+            raise ValueError(f"no host of the trial can be computed: {host}: {reason}")
         made = _sizes(store)
-        _write(store, order.hosts[: len(rows)], rows)
+        _write(store, trial.hosts[: len(rows)], rows)
         written = _sizes(store)
         began = time.perf_counter()
-        _write(store, order.hosts, rows)
-        writing = (time.perf_counter() - began) / len(order.hosts)
+        _write(store, trial.hosts, rows)
+        writing = (time.perf_counter() - began) / len(trial.hosts)
         memory = peak_memory_mib()
         tracemalloc.start()
-        _write(store, order.hosts, rows)
+        _write(store, trial.hosts, rows)
         return Measured(
             n_hosts=len(seconds),
-            n_shard=len(order.hosts),
+            n_shard=len(trial.hosts),
             startup_seconds=startup,
             seconds_per_host=mean(settled) + writing,
             fixed_bytes=made.fixed,
-            host_bytes=made.hosts / len(order.hosts),
+            host_bytes=made.hosts / len(trial.hosts),
             row_bytes=written.rows / len(rows),
             empty_arrays=written.empty,
             memory_mib=memory,
@@ -114,10 +114,10 @@ def measure(order: Order) -> Measured:
         )
 
 
-def _small_store(folder: Path, order: Order) -> Store:
+def _small_store(folder: Path, trial: Trial) -> Store:
     (folder / "ledger").mkdir()
-    shard = {"hosts_per_shard": len(order.hosts)}
-    return create(folder, order.description.model_copy(update=shard), order.hosts)
+    shard = {"hosts_per_shard": len(trial.hosts)}
+    return create(folder, trial.description.model_copy(update=shard), trial.hosts)
 
 
 def _compute(
@@ -184,6 +184,6 @@ def _bytes_in(folder: Path) -> int:
 
 if __name__ == "__main__":
     try:
-        print(measure(Order.model_validate_json(sys.stdin.buffer.read())).model_dump_json())
+        print(measure(Trial.model_validate_json(sys.stdin.buffer.read())).model_dump_json())
     except ValueError as error:
         sys.exit(str(error))
