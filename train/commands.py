@@ -27,7 +27,7 @@ class Draws(StrEnum):
     streaming = "streaming"
 
 
-class Part(StrEnum):
+class SplitPart(StrEnum):
     train = "train"
     val = "val"
     test = "test"
@@ -103,7 +103,7 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run directory of `defectpdf train`.")],
     store: Annotated[Path, typer.Argument(help="The store that the run was trained on.")],
-    split: Annotated[Part, typer.Option(help="Part of the run's split.")] = Part.test,
+    split: Annotated[SplitPart, typer.Option(help="Part of the run's split.")] = SplitPart.test,
     fit: Annotated[
         bool, typer.Option("--fit", help="Fit fractions and elements, too: half a second a host.")
     ] = False,
@@ -150,7 +150,7 @@ def baselines(
 def robustness(
     run: Annotated[Path, typer.Argument(help="Run directory of `defectpdf train`.")],
     store: Annotated[Path, typer.Argument(help="The store that the run was trained on.")],
-    part: Annotated[Part, typer.Option(help="Part of the run's split.")] = Part.test,
+    part: Annotated[SplitPart, typer.Option(help="Part of the run's split.")] = SplitPart.test,
     out: Annotated[
         Path | None, typer.Option(metavar="FIGURE.svg", help="Figure to write, .svg or .png.")
     ] = None,
@@ -194,7 +194,7 @@ def explain(
     run: Annotated[Path, typer.Argument(help="Run directory of `defectpdf train`.")],
     store: Annotated[Path, typer.Argument(help="The store that the run was trained on.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Figure: .svg or .png.")],
-    part: Annotated[Part, typer.Option(help="Part of the run's split.")] = Part.test,
+    part: Annotated[SplitPart, typer.Option(help="Part of the run's split.")] = SplitPart.test,
     along: Annotated[
         Along, typer.Option(help="Divide what the network sees over r, or over Q.")
     ] = Along.r,

@@ -59,7 +59,7 @@ def verdicts(run: Path, store_path: Path, count: int) -> list[tuple[str, str]]:
 def _measure(draws: FreshDraws, host: int, label: int, number: int, file: Path) -> None:
     """Write a drawn measurement; its crystal and instrument are none that the store has."""
     _, _, pdf = draws.variant(host, label, number, epoch=0)
-    drawn = draws.sample(np.array([host]), np.array([label]), np.array([number]), epoch=0)
+    drawn = draws.draw(np.array([host]), np.array([label]), np.array([number]), epoch=0)
     r, g = pdf.parameters.r[pdf.stored], drawn.defective[0].numpy()
     write_gr(file, r[g != 0], _SCALE * g[g != 0], pdf.parameters)
 

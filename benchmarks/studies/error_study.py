@@ -80,7 +80,7 @@ def draw_rows(
     host, kind, number = (
         grid.ravel() for grid in np.indices((len(hosts), len(KINDS), per_kind), dtype=np.int64)
     )
-    drawn = FreshDraws(hosts, defects, pdf, Variation(), seed).sample(host, 1 + kind, number, 0)
+    drawn = FreshDraws(hosts, defects, pdf, Variation(), seed).draw(host, 1 + kind, number, 0)
     foreign = drawn.atomic_number.numpy()
     own = np.array([atomic_number(one.element) for one in hosts])[host]
     return Rows(

@@ -164,7 +164,7 @@ def learnt_likelihood(
     """The likelihood of a host's defects, learnt from so many draws of each kind."""
     stream = VariantStream([host], defects, pdf)
     label = np.repeat(np.arange(len(KINDS) + 1), per_kind)
-    g, drawn = stream.sample(
+    g, drawn = stream.draw(
         np.zeros_like(label), label, random_seeds(len(label), torch.Generator().manual_seed(_SEED))
     )
     changes = stream.draws.changes(drawn)[per_kind:]

@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 
-import pdfcalc.crystals.cif
 from defectgen.hosts.elements import ROOM_TEMPERATURE, atomic_volume, debye_uiso, metals
 from defectgen.hosts.host import CUBIC_GROUPS, SPACE_GROUPS, Host
 from pdfcalc import AtomicStructure
-from pdfcalc.crystals.cif import Atom, Crystal, Description, describe, expand, reason
+from pdfcalc.crystals.cif import Atom, Crystal, Description, describe, expand, read_atoms, reason
 from pdfcalc.crystals.cif_tags import read_content
 from pdfcalc.crystals.periodic import in_order, nearest_neighbour, wrapped
 
@@ -126,7 +125,7 @@ def read_structure(path: str | os.PathLike[str]) -> AtomicStructure:
     Raises:
         ValueError: the file is unusable, or states no Uiso of an element that is no metal.
     """
-    return pdfcalc.crystals.cif.read_structure(path, _debye)
+    return read_atoms(path, _debye)
 
 
 def printable(path: Path) -> str:

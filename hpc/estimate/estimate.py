@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 from defectgen.samples import Item
 from hpc.description import RunDescription
-from hpc.estimate.measure import Measured, Order
+from hpc.estimate.measure import Measured, Trial
 from hpc.plan import Shard, plan_shards
 from hpc.store.inputs import refuse_another_run, refuse_other_formulas
 from hpc.store.layout import create_arrays
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import zarr
 
 _LARGEST_SHARD = 256
-"""Most hosts of the sample's shard, however many those of the run have."""
+"""Most hosts of the trial's shard, however many those of the run have."""
 _PATIENCE = 300.0
 _FAILURES_SHOWN = 5
 _LEDGER_FILES, _RECORD_BYTES = 6, 450
@@ -46,7 +46,7 @@ class Estimate:
     """What a run would take. Files and bytes are those of the complete store.
 
     `values_bytes` is what it holds before compression. `n_done` counts hosts of the whole store,
-    missing is what the part asked for lacks. `failures` are the hosts of the sample that can't be
+    missing is what the part asked for lacks. `failures` are the hosts of the trial that can't be
     computed, by id, with the reason.
     """
 
@@ -80,7 +80,7 @@ def estimate(
     """What `hpc.generate.generate` would do with as many workers, while nothing is written.
 
     Raises:
-        ValueError: what `generate` raises before it computes, or the sample can't be computed.
+        ValueError: what `generate` raises before it computes, or the trial can't be computed.
     """
     refuse_strangers(path)
     store = None if is_to_be_made(path) else Store(path)
@@ -97,7 +97,7 @@ def estimate(
     done = set(read_records(store.ledger, store.input_hash)) if store else set()
     missing = [s for s in shards if s.index not in done and (part is None or part.takes(s.index))]
     measured = _measure(description, items)
-    # A shard of the sample may be smaller than one of the run.
+    # A shard of the trial may be smaller than one of the run.
     larger = shards[0].n_items / measured.n_shard - 1
     arrays = _arrays(description, len(items))
     n_files, n_folders = _files(arrays, len(shards), measured)
@@ -134,19 +134,19 @@ def estimate(
 def _measure(description: RunDescription, items: Sequence[Item]) -> Measured:
     largest = max(items, key=description.source.size)
     shard = min(description.hosts_per_shard, len(items), _LARGEST_SHARD)
-    sample = [items[k * len(items) // shard] for k in range(shard)]
+    tried = [items[k * len(items) // shard] for k in range(shard)]
     # If the time is only enough for the first, they stand for all.
-    random.Random(0).shuffle(sample)
-    order = Order(
+    random.Random(0).shuffle(tried)
+    trial = Trial(
         description=description,
         largest=largest.model_dump(mode="json"),
-        items=tuple(item.model_dump(mode="json") for item in sample),
+        items=tuple(item.model_dump(mode="json") for item in tried),
         started=time.time(),
     )
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "hpc.estimate.measure"],
-            input=order.model_dump_json().encode(),
+            input=trial.model_dump_json().encode(),
             capture_output=True,
             timeout=_PATIENCE,
             env=os.environ | ONE_THREAD,
@@ -158,7 +158,7 @@ def _measure(description: RunDescription, items: Sequence[Item]) -> Measured:
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()
         reason = (said or f"exit code {done.returncode}").splitlines()[-1]
-        raise ValueError(f"the sample could not be computed: {reason}")
+        raise ValueError(f"the trial could not be computed: {reason}")
     return Measured.model_validate_json(done.stdout.splitlines()[-1])
 
 

@@ -1,7 +1,7 @@
 """Measuring what a run costs by some of it: `python -m hpc.estimate.measure`.
 
-It is a process of its own, so that its memory is that of one which computes. Takes an `Order` from
-standard input and prints what was `Measured`, both in JSON. The sample is stored in a temporary
+It is a process of its own, so that its memory is that of one which computes. Takes an `Trial` from
+standard input and prints what was `Measured`, both in JSON. The trial is stored in a temporary
 folder, which is gone afterwards.
 """
 
@@ -31,7 +31,7 @@ _SECONDS, _HOSTS = 5.0, 32
 """Once one of these is spent, no further host is computed."""
 
 
-class Order(BaseModel):
+class Trial(BaseModel):
     """What to measure: a run, its largest item, and a shard of others that stand for all."""
 
     model_config = ConfigDict(frozen=True)
@@ -43,7 +43,7 @@ class Order(BaseModel):
 
 
 class Measured(BaseModel):
-    """What a sample took. Bytes are those of files.
+    """What a trial took. Bytes are those of files.
 
     Args:
         n_hosts: that were computed, or tried.
@@ -76,28 +76,28 @@ class Measured(BaseModel):
     failures: dict[str, str]
 
 
-def measure(order: Order) -> Measured:
+def measure(trial: Trial) -> Measured:
     """Compute some hosts of a run and store them.
 
     Raises:
-        ValueError: no host of the sample can be computed.
+        ValueError: no host of the trial can be computed.
     """
     failures: dict[str, str] = {}
-    item = order.description.source.item
-    largest: Any = item.model_validate(order.largest)
-    items: list[Any] = [item.model_validate(one) for one in order.items]
+    item = trial.description.source.item
+    largest: Any = item.model_validate(trial.largest)
+    items: list[Any] = [item.model_validate(one) for one in trial.items]
     with TemporaryDirectory(prefix="defectpdf-") as folder:
-        store = _small_store(Path(folder), order, items)
+        store = _small_store(Path(folder), trial, items)
         shard = Shard(0, 0, len(items))
         _try(largest, store, failures)
-        startup = time.time() - order.started
+        startup = time.time() - trial.started
         rows, seconds = _compute(items, store, failures)
         # The first hosts also load compiled code and fill caches.
         settled = seconds[len(seconds) // 2 :]
         startup += max(0.0, sum(seconds) - len(seconds) * mean(settled))
         if not rows:
             host, reason = next(iter(failures.items()))
-            raise ValueError(f"no host of the sample can be computed: {host}: {reason}")
+            raise ValueError(f"no host of the trial can be computed: {host}: {reason}")
         made = _sizes(store)
         _write(store, Shard(0, 0, len(rows)), rows)
         written = _sizes(store)
@@ -123,10 +123,10 @@ def measure(order: Order) -> Measured:
         )
 
 
-def _small_store(folder: Path, order: Order, items: Sequence[Item]) -> Store:
+def _small_store(folder: Path, trial: Trial, items: Sequence[Item]) -> Store:
     (folder / "ledger").mkdir()
     shard = {"hosts_per_shard": len(items)}
-    return create(folder, order.description.model_copy(update=shard), items)
+    return create(folder, trial.description.model_copy(update=shard), items)
 
 
 _Rows = list[tuple[int, dict[str, Any]]]
@@ -204,6 +204,6 @@ def _bytes_in(folder: Path) -> int:
 
 if __name__ == "__main__":
     try:
-        print(measure(Order.model_validate_json(sys.stdin.buffer.read())).model_dump_json())
+        print(measure(Trial.model_validate_json(sys.stdin.buffer.read())).model_dump_json())
     except ValueError as error:
         sys.exit(str(error))

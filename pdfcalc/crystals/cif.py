@@ -103,7 +103,7 @@ class Crystal:
     notes: tuple[str, ...]
 
 
-def read_structure(
+def read_atoms(
     path: str | os.PathLike[str], missing_uiso: Callable[[Description, Atom], float]
 ) -> AtomicStructure:
     """Read any crystal as a CIF file gives it, compounds and partial occupancies included.

@@ -43,9 +43,9 @@ def as_structure(source: object, uiso: Uiso = None) -> AtomicStructure:
     if isinstance(source, AtomicStructure):
         return source
     if isinstance(source, (str, os.PathLike)):
-        from pdfcalc.crystals.cif import read_structure
+        from pdfcalc.crystals.cif import read_atoms
 
-        return read_structure(source, lambda _, atom: _given(uiso, atom.element))
+        return read_atoms(source, lambda _, atom: _given(uiso, atom.element))
     readers = {"pymatgen": _from_pymatgen, "ase": _from_ase, "diffpy": _from_diffpy}
     packages = [cls.__module__.split(".")[0] for cls in type(source).__mro__]
     reader = next((readers[package] for package in packages if package in readers), None)

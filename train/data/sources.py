@@ -104,7 +104,7 @@ class FreshSource:
     def samples(self, rows: np.ndarray, epoch: int = 0) -> Samples:
         structure, variant = self.store.rows[rows].T
         label = self.store.label[structure, variant]
-        drawn = self.draws.sample(structure, label, variant, epoch)
+        drawn = self.draws.draw(structure, label, variant, epoch)
         pairs = self.inputs(drawn.pristine, drawn.defective)
         number = self.store.host_number[structure]
         return _samples(

@@ -154,7 +154,7 @@ def test_hosts_that_fail_are_named_and_stop_nothing(tmp_path):
     assert "1 can't be computed" in as_text(found)
     assert "crowded: " in as_text(found)
     write_library(source, [crowded])
-    with pytest.raises(ValueError, match="no host of the sample can be computed: crowded"):
+    with pytest.raises(ValueError, match="no host of the trial can be computed: crowded"):
         estimate(tmp_path / "store.zarr", described(library={"source": str(source)}), 1)
 
 

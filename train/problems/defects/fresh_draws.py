@@ -222,7 +222,7 @@ class FreshDraws:
         hosts = cast("Sequence[Host]", store.items)
         return cls(hosts, description.defects, description.pdf, variation, seed, device)
 
-    def sample(
+    def draw(
         self, host: np.ndarray, label: np.ndarray, number: np.ndarray, epoch: int
     ) -> FreshPDFs:
         """Draw defects and compute both traces of n rows.
@@ -245,7 +245,7 @@ class FreshDraws:
         for prepared, rows in self._prepared(host, epoch):
             places = np.array([prepared.place[one] for one in host[rows].tolist()])
             chosen = torch.from_numpy(rows)
-            g, drawn = prepared.stream.sample(places, label[rows], seeds[chosen])
+            g, drawn = prepared.stream.draw(places, label[rows], seeds[chosen])
             whole = prepared.pristine[torch.from_numpy(places).to(device)]
             spoiled = self._spoiled(whole, g, seeds[chosen].to(device))
             chosen = chosen.to(device)
@@ -336,7 +336,7 @@ class FreshDraws:
         pdf = self._varied_instrument(group, generation)
         stream = VariantStream(varied, self._defects, pdf, self._device)
         every = np.arange(len(missing))
-        pristine, _ = stream.sample(every, 0 * every, torch.from_numpy(every))
+        pristine, _ = stream.draw(every, 0 * every, torch.from_numpy(every))
         place = dict(zip(missing, every.tolist(), strict=True))
         prepared = _Prepared(pdf, stream, place, pristine)
         kept.update(dict.fromkeys(missing, prepared))

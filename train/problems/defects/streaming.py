@@ -50,7 +50,7 @@ class VariantStream:
         else:
             self._engine = TorchLattice(self.draws, pdf, memory)
 
-    def sample(self, host: np.ndarray, label: np.ndarray, seeds: Tensor) -> tuple[Tensor, Draws]:
+    def draw(self, host: np.ndarray, label: np.ndarray, seeds: Tensor) -> tuple[Tensor, Draws]:
         """Draw defects and compute their G(r).
 
         The same seed gives the same defects in any company and on any device. On a CPU the G(r)

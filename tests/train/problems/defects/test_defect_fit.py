@@ -39,7 +39,7 @@ def drawn(element: str) -> tuple[np.ndarray, np.ndarray, list[float], list[str |
     """G(r) of a host and of its defects, kind by kind; fractions and impurities of these."""
     stream = VariantStream([host_of(element)], DEFECTS, PDF)
     label = np.append(0, np.repeat(np.arange(4) + 1, PER_KIND))
-    g, rows = stream.sample(0 * label, label, torch.arange(len(label)))
+    g, rows = stream.draw(0 * label, label, torch.arange(len(label)))
     variants = [stream.draws.variant(rows, row) for row in range(1, len(label))]
     fractions = [variant.concentration for variant in variants]
     return (*_split(g), fractions, [variant.impurity for variant in variants])

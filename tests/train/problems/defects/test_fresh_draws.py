@@ -62,29 +62,29 @@ def assert_same(some: FreshPDFs, other: FreshPDFs, rows: np.ndarray) -> None:
 
 def test_a_row_depends_on_its_host_number_label_and_epoch_alone():
     """Not on the other rows, their order, what was drawn before or the number of threads."""
-    every = fresh(EVERYTHING).sample(HOST, LABEL, NUMBER, 3)
+    every = fresh(EVERYTHING).draw(HOST, LABEL, NUMBER, 3)
     draws = fresh(EVERYTHING)
-    draws.sample(HOST[::5], LABEL[::5], NUMBER[::5], 0)
+    draws.draw(HOST[::5], LABEL[::5], NUMBER[::5], 0)
     order = np.random.default_rng(1).permutation(len(HOST))
     before = torch.get_num_threads()
     try:
         for n_threads, rows in ((1, order[:1]), (3, order[1:30]), (1, order)):
             torch.set_num_threads(n_threads)
-            some = draws.sample(HOST[rows], LABEL[rows], NUMBER[rows], 3)
+            some = draws.draw(HOST[rows], LABEL[rows], NUMBER[rows], 3)
             assert_same(some, every, rows)
     finally:
         torch.set_num_threads(before)
     reversed_hosts = FreshDraws(hosts()[::-1], SMALL, SHORT, EVERYTHING, 5)
-    assert_same(reversed_hosts.sample(5 - HOST, LABEL, NUMBER, 3), every, np.arange(len(HOST)))
+    assert_same(reversed_hosts.draw(5 - HOST, LABEL, NUMBER, 3), every, np.arange(len(HOST)))
 
 
 def test_what_a_row_depends_on_changes_its_defects():
     draws = fresh(Variation())
-    first = draws.sample(HOST, LABEL, NUMBER, 0)
+    first = draws.draw(HOST, LABEL, NUMBER, 0)
     others = [
-        draws.sample(HOST, LABEL, NUMBER, 1),
-        draws.sample(HOST, LABEL, NUMBER + 2, 0),
-        fresh(Variation(), seed=6).sample(HOST, LABEL, NUMBER, 0),
+        draws.draw(HOST, LABEL, NUMBER, 1),
+        draws.draw(HOST, LABEL, NUMBER + 2, 0),
+        fresh(Variation(), seed=6).draw(HOST, LABEL, NUMBER, 0),
     ]
     for other in others:
         assert (away(first, other) > 1e-4).all()
@@ -95,7 +95,7 @@ def test_without_variation_pristine_traces_are_the_stored_ones(real_store):
     draws = FreshDraws.of_store(real_store, Variation(), seed=0)
     stored = zarr.open_group(real_store, mode="r")["g"][:, 0]
     every = np.arange(len(stored))
-    drawn = draws.sample(every, 1 + every % 4, 0 * every, 0)
+    drawn = draws.draw(every, 1 + every % 4, 0 * every, 0)
     np.testing.assert_allclose(drawn.pristine, stored, atol=2e-5 * np.abs(stored).max())
 
 
@@ -106,7 +106,7 @@ def test_traces_are_of_the_atoms_in_their_cell_and_instrument():
     )
     draws = fresh(variation)
     rows = np.arange(0, len(HOST), 3)
-    drawn = draws.sample(HOST[rows], LABEL[rows], NUMBER[rows], 4)
+    drawn = draws.draw(HOST[rows], LABEL[rows], NUMBER[rows], 4)
     for row, (host, label, number) in enumerate(
         zip(HOST[rows], LABEL[rows], NUMBER[rows], strict=True)
     ):
@@ -133,7 +133,7 @@ def test_two_kinds_at_once_are_drawn_where_the_store_has_them():
     mixed = SMALL.model_copy(update={"fraction": (0.03, 0.1), "mixed_variants": 1})
     draws = fresh(Variation(), defects=mixed)
     host, label = np.repeat(np.arange(6), 6), np.tile(np.arange(5, 11), 6)
-    drawn = draws.sample(host, label, 0 * host, 2)
+    drawn = draws.draw(host, label, 0 * host, 2)
     for row, (h, which) in enumerate(zip(host.tolist(), label.tolist(), strict=True)):
         supercell, variant, pdf = draws.variant(h, which, 0, 2)
         assert_holds_what_it_says(supercell, variant)
@@ -142,12 +142,12 @@ def test_two_kinds_at_once_are_drawn_where_the_store_has_them():
         away = np.abs(drawn.defective[row].numpy() - expected).max()
         assert away < 3e-5 * np.abs(expected).max()
     with pytest.raises(ValueError, match="label 10: the kinds of defect are 0 to 4"):
-        fresh(Variation()).sample(host, label, 0 * host, 0)
+        fresh(Variation()).draw(host, label, 0 * host, 0)
 
 
 def test_cells_and_instruments_stay_for_some_epochs():
     draws = fresh(EVERYTHING.model_copy(update={"rmax": None}))
-    pristine = [draws.sample(HOST, LABEL, NUMBER, epoch).pristine for epoch in range(4)]
+    pristine = [draws.draw(HOST, LABEL, NUMBER, epoch).pristine for epoch in range(4)]
     same = [(one == next_).all(dim=1).numpy() for one, next_ in pairwise(pristine)]
     np.testing.assert_array_equal(same[0], ~same[1])
     np.testing.assert_array_equal(same[0], same[2])
@@ -159,7 +159,7 @@ def test_scale_and_noise_are_as_large_as_asked_for():
     host, number = np.zeros(400, dtype=int), np.arange(400)
     label = number % 4 + 1
     clean, scaled, noisy = (
-        fresh(variation).sample(host, label, number, 0)
+        fresh(variation).draw(host, label, number, 0)
         for variation in (Variation(), Variation(scale=0.2), Variation(noise=0.1))
     )
     assert torch.equal(clean.pristine, scaled.pristine)
@@ -176,7 +176,7 @@ def test_scale_and_noise_are_as_large_as_asked_for():
 
 
 def test_label_0_is_the_host_itself():
-    drawn = fresh(Variation()).sample(HOST, 0 * LABEL, NUMBER, 0)
+    drawn = fresh(Variation()).draw(HOST, 0 * LABEL, NUMBER, 0)
     assert torch.equal(drawn.pristine, drawn.defective)
     assert not drawn.concentration.any()
     assert not drawn.atomic_number.any()
@@ -185,7 +185,7 @@ def test_label_0_is_the_host_itself():
 def test_distortions_are_errors_that_change_slowly_with_q():
     host, number = np.zeros(300, dtype=int), np.arange(300)
     clean, distorted = (
-        fresh(Variation(distortion=(x, x))).sample(host, 0 * host, number, 0).defective.double()
+        fresh(Variation(distortion=(x, x))).draw(host, 0 * host, number, 0).defective.double()
         for x in (0.0, 0.05)
     )
     r = SHORT.parameters.r[SHORT.stored]
@@ -203,7 +203,7 @@ def test_distortions_are_errors_that_change_slowly_with_q():
 
 def test_a_range_is_what_its_number_stands_for():
     number, range_ = (
-        fresh(Variation(**values)).sample(HOST, LABEL, NUMBER, 0)
+        fresh(Variation(**values)).draw(HOST, LABEL, NUMBER, 0)
         for values in (
             {"strain": 0.02, "uiso": 0.5, "scale": 0.1, "noise": 0.02},
             {
@@ -221,10 +221,10 @@ def test_a_range_is_what_its_number_stands_for():
 def test_equal_ends_of_a_range_give_the_value_to_all_rows():
     host, number = np.zeros(40, dtype=int), np.arange(40)
     label = number % 4 + 1
-    clean = fresh(Variation()).sample(host, label, number, 0)
-    scaled = fresh(Variation(scale=(-0.05, -0.05))).sample(host, label, number, 0)
+    clean = fresh(Variation()).draw(host, label, number, 0)
+    scaled = fresh(Variation(scale=(-0.05, -0.05))).draw(host, label, number, 0)
     assert torch.equal(scaled.defective, clean.defective * 0.95)
-    noisy = fresh(Variation(noise=(0.02, 0.02))).sample(host, label, number, 0)
+    noisy = fresh(Variation(noise=(0.02, 0.02))).draw(host, label, number, 0)
     noise = (noisy.defective - clean.defective) / clean.pristine.abs().max()
     assert kstest(noise.flatten(), "norm", (0, 0.02)).pvalue > 1e-3
     own = hosts()[0]
@@ -237,7 +237,7 @@ def test_traces_end_where_their_measurement_does():
     host, number = np.zeros(400, dtype=int), np.arange(400)
     label = number % 4 + 1
     whole, cut = (
-        fresh(Variation(noise=0.02, rmax=rmax)).sample(host, label, number, 0)
+        fresh(Variation(noise=0.02, rmax=rmax)).draw(host, label, number, 0)
         for rmax in (None, (4, 7))
     )
     r = SHORT.parameters.r[SHORT.stored]
@@ -248,37 +248,37 @@ def test_traces_end_where_their_measurement_does():
     ends = r[inside.sum(dim=1) - 1]
     assert (inside.diff(dim=1).sum(dim=1) == 1).all()
     assert kstest(ends, "uniform", (4, 3)).pvalue > 1e-3
-    single = fresh(Variation(noise=0.02, rmax=(4, 7))).sample(host[7:8], label[7:8], number[7:8], 0)
+    single = fresh(Variation(noise=0.02, rmax=(4, 7))).draw(host[7:8], label[7:8], number[7:8], 0)
     assert_same(single, cut, np.array([7]))
 
 
 def test_a_measurement_to_the_end_of_the_grid_changes_nothing():
     plain, ended = (
-        fresh(Variation(noise=0.02, scale=0.1, rmax=rmax)).sample(HOST, LABEL, NUMBER, 0)
+        fresh(Variation(noise=0.02, scale=0.1, rmax=rmax)).draw(HOST, LABEL, NUMBER, 0)
         for rmax in (None, (8, 8))
     )
     assert_same(ended, plain, np.arange(len(HOST)))
 
 
 def test_few_hosts_are_kept_where_there_are_many(monkeypatch):
-    expected = fresh(EVERYTHING).sample(HOST, LABEL, NUMBER, 0)
+    expected = fresh(EVERYTHING).draw(HOST, LABEL, NUMBER, 0)
     monkeypatch.setattr("train.problems.defects.fresh_draws._TOGETHER", 2)
     monkeypatch.setattr("train.problems.defects.fresh_draws._MOST_KEPT", 3)
     draws = fresh(EVERYTHING)
     for _ in range(2):
-        assert_same(draws.sample(HOST, LABEL, NUMBER, 0), expected, np.arange(len(HOST)))
+        assert_same(draws.draw(HOST, LABEL, NUMBER, 0), expected, np.arange(len(HOST)))
     assert sum(map(len, draws._kept.values())) <= 3
 
 
 def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(ValueError, match="label -1: the kinds of defect are 0 to 4"):
-        fresh(Variation()).sample(HOST, LABEL - 2, NUMBER, 0)
+        fresh(Variation()).draw(HOST, LABEL - 2, NUMBER, 0)
     crowded = SMALL.model_copy(update={"fraction": (0.5, 0.5), "separation": 2.0})
     with pytest.raises(ValueError, match=rf"{hosts()[2].id}: no room for so many interstitials"):
-        fresh(Variation(), defects=crowded).sample(np.array([2]), np.array([4]), np.array([0]), 0)
+        fresh(Variation(), defects=crowded).draw(np.array([2]), np.array([4]), np.array([0]), 0)
     narrow = SMALL.model_copy(update={"fraction": (0.001, 0.0011)})
     with pytest.raises(ValueError, match=rf"{hosts()[1].id}: no number of its"):
-        fresh(Variation(), defects=narrow).sample(np.array([1]), np.array([1]), np.array([0]), 0)
+        fresh(Variation(), defects=narrow).draw(np.array([1]), np.array([1]), np.array([0]), 0)
 
 
 @pytest.mark.parametrize(

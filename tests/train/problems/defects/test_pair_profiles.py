@@ -38,7 +38,7 @@ def prepared(space_group: int) -> tuple[HostSupercell, VariantStream]:
 
 def drawn_changes(stream: VariantStream, kind: str) -> list[Change]:
     label = np.full(N_DRAWS, 1 + KINDS.index(kind))
-    _, drawn = stream.sample(np.zeros(N_DRAWS, int), label, torch.arange(N_DRAWS))
+    _, drawn = stream.draw(np.zeros(N_DRAWS, int), label, torch.arange(N_DRAWS))
     return stream.draws.changes(drawn)
 
 

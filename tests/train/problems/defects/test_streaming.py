@@ -42,10 +42,10 @@ def assert_are_of_changes(g: torch.Tensor, draws: DefectDraws, drawn, pdf: PDFSe
 def test_fresh_variants_are_those_of_their_changes(device):
     stream = VariantStream(hosts(), SMALL, SHORT, device)
     host, label = np.repeat(np.arange(6), N), np.tile(np.arange(N), 6)
-    g, drawn = stream.sample(host, label, seeds(6 * N, 3))
-    again, _ = stream.sample(host, label, seeds(6 * N, 3))
+    g, drawn = stream.draw(host, label, seeds(6 * N, 3))
+    again, _ = stream.draw(host, label, seeds(6 * N, 3))
     torch.testing.assert_close(g, again)
-    _, other = stream.sample(host, label, seeds(6 * N, 4))
+    _, other = stream.draw(host, label, seeds(6 * N, 4))
     assert (drawn.place != other.place).any(dim=1).cpu().numpy()[label > 0].all()
     np.testing.assert_array_equal(drawn.label.cpu(), label)
     has_impurity = [bool({*IMPURITY_KINDS} & {*KIND_SETS[one]}) for one in label]
@@ -56,10 +56,10 @@ def test_fresh_variants_are_those_of_their_changes(device):
 def test_a_row_is_the_same_in_any_company():
     stream = VariantStream(hosts(), SMALL, SHORT)
     host, label = np.repeat(np.arange(6), 12), np.tile(np.arange(12) % N, 6)
-    g, _ = stream.sample(host, label, seeds(72, 0))
+    g, _ = stream.draw(host, label, seeds(72, 0))
     order = np.random.default_rng(0).permutation(72)[:40]
     for rows in (order, order[:1], order[::-1]):
-        some, _ = stream.sample(host[rows], label[rows], seeds(72, 0)[rows.copy()])
+        some, _ = stream.draw(host[rows], label[rows], seeds(72, 0)[rows.copy()])
         assert torch.equal(some, g[rows.copy()])
 
 
@@ -74,6 +74,6 @@ def test_the_engine_in_torch_is_the_cpus(device):
 def test_nothing_waits_for_the_device_nor_mixes_devices():
     """Tensors of device "meta" have no values to read, and mix with no others."""
     stream = VariantStream(hosts(), DefectSettings(mixed_variants=1), PDFSettings(), "meta")
-    g, drawn = stream.sample(np.arange(N) % 6, np.arange(N), seeds(N, 0))
+    g, drawn = stream.draw(np.arange(N) % 6, np.arange(N), seeds(N, 0))
     assert (g.shape, g.dtype, g.device.type) == ((N, 300), torch.float32, "meta")
     assert drawn.place.device.type == "meta"
