@@ -60,7 +60,8 @@ def find_reflections(lattice: np.ndarray, s_range: tuple[float, float]) -> Refle
     hkl = np.stack(np.meshgrid(h, k, l, indexing="ij"), axis=-1).reshape(-1, 3)
     # Those behind 000 hold one of each pair.
     hkl = hkl[most[1] * len(l) + most[2] + 1 :]
-    s = 0.5 * np.linalg.norm(hkl @ np.linalg.inv(lattice).T, axis=1)
+    reciprocal = np.linalg.inv(lattice).T
+    s = 0.5 * np.linalg.norm((hkl[:, :, None] * reciprocal).sum(axis=1), axis=1)
     inside = (s >= s_range[0]) & (s <= s_range[1])
     return _by_lines(hkl[inside], s[inside])
 
@@ -106,8 +107,9 @@ def atomic_amplitude(element: str, uiso: float, s: np.ndarray) -> np.ndarray:
 def phase_sums(weights: np.ndarray, frac: np.ndarray, reflections: Reflections) -> np.ndarray:
     """(K, M) sums over atoms of weight exp(2 pi i (h x + k y + l z)).
 
-    exp(2 pi i h x) is the same for many reflections, so that matrix products give the whole box of
-    indices in less time than its reflections take one by one.
+    exp(2 pi i h x) is the same for many reflections, so that the whole box of indices takes less
+    time than its reflections one by one. Its products are not those of BLAS, whose last bits depend
+    on the number of threads.
 
     Args:
         weights: (K, N) of each atom in each sum.
@@ -123,7 +125,7 @@ def phase_sums(weights: np.ndarray, frac: np.ndarray, reflections: Reflections) 
     )
     box = np.empty((len(weights), len(x), len(y), len(z)), dtype=complex)
     for h, wave in enumerate(x):
-        box[:, h] = ((weights * wave)[:, None] * y) @ z.T
+        np.einsum("ckn,ln->ckl", (weights * wave)[:, None] * y, z, out=box[:, h])
     h, k, l = (hkl + np.array([0, most[1], most[2]])).T  # noqa: E741
     return box[:, h, k, l]
 

@@ -57,6 +57,14 @@ def test_pairs(tmp_path):
     assert all(row["ms/PDF"] > 0 for table in (crystals, particles, rmax) for row in table)
 
 
+def test_powder(tmp_path):
+    times, deviations = quick_tables("powder", tmp_path)
+    assert [row["atoms"] for row in times] == [108, 54]
+    assert all(row["ms/host"] > 0 and row["ms/supercell"] > 0 for row in times)
+    assert all(row["degrees"] < 1e-5 for row in deviations)
+    assert all(row["of the strongest %"] < 2 for row in deviations)
+
+
 def test_comparison(tmp_path):
     crystals, particles = quick_tables("comparison", tmp_path)
     engines = [row["engine"] for row in crystals]
