@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import POWDER_TOML, TOY_TOML, Bench, command, files_of
+from runs import TOY_TOML, Bench, command, files_of
 
 import hpc.description
 from defectgen.plugins import find_plug_in, plug_in_names
@@ -148,29 +147,6 @@ def test_large_images_are_written_group_by_group(tmp_path):
     assert image.shards == (4, 4, 1200, 1200)
     (record,) = (bench.store / "ledger" / "records.jsonl").read_text().splitlines()
     assert json.loads(record)["peak_memory_mib"] < 500
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("toml", [TOY_TOML, POWDER_TOML], ids=["toy", "powder"])
-@pytest.mark.parametrize("seed", range(4))
-def test_killed_at_random_points_a_run_resumes_to_the_same_bytes(tmp_path, toml, seed):
-    undisturbed = Bench(tmp_path / "whole", toml)
-    assert undisturbed.generate(kill={"event": 10**9, "whom": "self"}).returncode == 0
-    n_events = (undisturbed.folder / "events").stat().st_size
-    rng, kills = random.Random(seed), 0
-    bench = Bench(tmp_path / "killed", toml)
-    finished = False
-    while not finished:
-        event = rng.randint(1, n_events // 2) if kills < 10 else 10**9
-        (bench.folder / "events").unlink(missing_ok=True)
-        kill = {"event": event, "whom": rng.choice(["self", "worker", "group"])}
-        process = bench.start(kill=kill)
-        process.communicate(timeout=120)
-        bench.wait_until_all_have_ended(process.pid)
-        kills += (bench.folder / "events").stat().st_size >= event
-        finished = process.returncode == 0
-    assert files_of(bench.store) == files_of(undisturbed.store)
-    bench.computed()
 
 
 def test_a_name_that_nobody_has_plugged_in_is_refused_with_those_there_are():
