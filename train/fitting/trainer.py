@@ -73,9 +73,11 @@ class Trainer:
         model: Model = build_model(
             recipe.model, store.r.tolist(), self.classes, dropout=recipe.dropout
         )
-        if world.is_main:  # the others get what it took when their networks are made alike
+        if world.is_main:  # rows from all over the store, which one process reads for all
             model.fit_inputs(self._pairs_to_standardise().cpu())
         self.model = model.to(world.device)
+        for buffer in self.model.buffers():
+            world.take_from_main(buffer)
         self.parallel = self._in_parallel()
         self.average = None
         if recipe.average_decay:

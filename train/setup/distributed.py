@@ -34,6 +34,11 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
+    def take_from_main(self, tensor: torch.Tensor) -> None:
+        """Have rank 0's values in it, in place."""
+        if self.size > 1:
+            dist.broadcast(tensor, 0)
+
     def most(self, value: int) -> int:
         """The largest value of any process."""
         if self.size == 1:
