@@ -18,7 +18,14 @@ ROOT = Path(__file__).parents[1]
 # From the bottom to the top. Rooms in one line don't import each other.
 ROOMS = {
     "pdfcalc": ["files kernels", "crystals", "pdf", "powder", "gpu measured"],
-    "defectgen": ["samples plugins", "hosts", "sites", "point_defects", "sources stages", "commands"],
+    "defectgen": [
+        "samples plugins",
+        "hosts",
+        "sites",
+        "point_defects",
+        "sources stages",
+        "commands",
+    ],
     "hpc": [
         "observables",
         "description",

@@ -65,6 +65,12 @@ def test_powder(tmp_path):
     assert all(row["of the strongest %"] < 2 for row in deviations)
 
 
+def test_reading(tmp_path):
+    ((rows, lanes),) = quick_tables("reading", tmp_path)
+    assert (rows["way"], lanes["way"]) == ("rows", "lanes")
+    assert 0 < lanes["MiB read by a process"] < 0.7 * rows["MiB read by a process"]
+
+
 def test_comparison(tmp_path):
     crystals, particles = quick_tables("comparison", tmp_path)
     engines = [row["engine"] for row in crystals]

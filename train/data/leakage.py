@@ -3,7 +3,8 @@
 G(r) of a pristine elemental crystal does not depend on the element, as all its atoms scatter
 alike. So hosts of two metals whose cells and displacements nearly agree have nearly the same
 pristine PDF, and with it the same variants, whatever their ids say. Distances are |a - b| / |a|
-of un-normalised pristine traces (L2 over the points of r); docs/protocol.md has measured ones.
+of the signatures of un-normalised pristine traces (L2 over the points of r, up to 512 of them as
+they are); docs/protocol.md has measured ones.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from train.data.signatures import nearest, signatures
 from train.data.splits import PARTS, split_rows
 from train.data.store import PDFStore, require_finite
 
@@ -30,6 +32,8 @@ class Split:
     """By part, ascending positions in `PDFStore.rows`."""
     leakage: dict[str, Any]
     """What the parts share: `val` and `test` as of `_leakage_of`; `left_out` of training, ids."""
+    signatures: np.ndarray
+    """(S, k) float32 of the pristine traces, as of `train.data.signatures`."""
 
 
 def make_split(store: PDFStore, split: str, seed: int) -> Split:
@@ -48,7 +52,7 @@ def make_split(store: PDFStore, split: str, seed: int) -> Split:
         )
     rows = split_rows(store, split, seed)
     hosts = {part: np.unique(store.rows[rows[part], 0]) for part in PARTS}
-    pristine = _pristine_traces(store)
+    pristine = _signatures_of_hosts(store)
     left_out = np.array([], dtype=int)
     if split != "row":
         _refuse_same_crystals(store, hosts, pristine)
@@ -65,24 +69,19 @@ def make_split(store: PDFStore, split: str, seed: int) -> Split:
     leakage: dict[str, Any] = {
         part: _leakage_of(pristine, hosts[part], hosts["train"]) for part in ("val", "test")
     }
-    return Split(rows, leakage | {"left_out": store.id[left_out].tolist()})
+    return Split(rows, leakage | {"left_out": store.id[left_out].tolist()}, pristine)
 
 
-def nearest(
-    pristine: np.ndarray, hosts: np.ndarray, others: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Relative distance of each of `hosts` (n,) to the nearest of `others`, and that one; (n,)."""
-    from sklearn.metrics import pairwise_distances_argmin_min
+def _signatures_of_hosts(store: PDFStore) -> np.ndarray:
+    """(S, k) of the pristine traces, read some whole chunks at a time."""
 
-    place, distance = pairwise_distances_argmin_min(pristine[hosts], pristine[others])
-    return distance / np.linalg.norm(pristine[hosts], axis=1), others[place]
+    def read(start: int, stop: int) -> np.ndarray:
+        structures = np.arange(start, stop)
+        g = store.read(structures, slice(1))
+        require_finite(store, structures, g)
+        return g[:, 0]
 
-
-def _pristine_traces(store: PDFStore) -> np.ndarray:
-    """(S, R) un-normalised G(r) of the hosts, 1/A^2."""
-    g = store.read(variants=slice(1))
-    require_finite(store, np.arange(len(g)), g)
-    return g[:, 0]
+    return signatures(read, len(store.id), store.g.shape[2:], store.g.chunks[0])
 
 
 def _refuse_same_crystals(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Generator, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from train.data.reading import Held, Share, hosts_at_once, read_ahead
 from train.data.store import PDFStore, require_finite
 from train.problems.defects.fresh_draws import FreshDraws, Variation
 from train.problems.defects.inputs import PairInput
@@ -40,6 +44,10 @@ class Source(Protocol):
         """Samples for positions (n,) in `PDFStore.rows`, in that order."""
         ...
 
+    def in_turn(self, shares: Iterable[Share], epoch: int) -> Generator[Samples]:
+        """The samples of each share's rows; shares may be asked for one ahead."""
+        ...
+
 
 class StoreSource:
     """The rows as they are in the store: kept on the device, or read when they are asked for."""
@@ -50,21 +58,36 @@ class StoreSource:
         self.store, self.inputs, self.device = store, inputs.to(device), device
         self._g = None
         if resident:
-            self._g = self._read(np.arange(len(store.id))).to(device)
+            self._g = torch.from_numpy(self._read(np.arange(len(store.id)))).to(device)
 
     def samples(self, rows: np.ndarray, epoch: int = 0) -> Samples:
         """ValueError if a trace is not finite."""
+        return self._samples_of(rows, None)
+
+    def in_turn(self, shares: Iterable[Share], epoch: int) -> Generator[Samples]:
+        """ValueError if a trace is not finite or the store is damaged."""
+        if self._g is not None:
+            for share in shares:
+                yield self.samples(share.rows, epoch)
+            return
+        store = self.store
+        ahead = read_ahead(shares, self._read, store.g.shape[1:], store.block_size)
+        with closing(ahead):
+            for share, held in ahead:
+                yield self._samples_of(share.rows, held)
+
+    def _samples_of(self, rows: np.ndarray, held: Held | None) -> Samples:
         store = self.store
         structure, variant = store.rows[rows].T
         return _samples(
-            self._pairs(structure, variant),
+            self._pairs(structure, variant, held),
             store.target[rows],
             torch.from_numpy(store.concentration[structure, variant]),
             torch.from_numpy(store.impurity[structure, variant]),
             store.host_number[structure],
         )
 
-    def _pairs(self, structure: np.ndarray, variant: np.ndarray) -> torch.Tensor:
+    def _pairs(self, structure: np.ndarray, variant: np.ndarray, held: Held | None) -> torch.Tensor:
         if self._g is not None:
             at, of = (torch.from_numpy(index).to(self.device) for index in (structure, variant))
             return self.inputs(self._g[at, 0], self._g[at, of])
@@ -72,19 +95,20 @@ class StoreSource:
         structures, place = np.unique(structure, return_inverse=True)
         for start in range(0, len(structures), _READ_AT_ONCE):
             stop = start + _READ_AT_ONCE
-            g = self._read(structures[start:stop])
+            read = held.of if held else self._read
+            g = torch.from_numpy(read(structures[start:stop]))
             here = np.flatnonzero((place >= start) & (place < stop))
             at = torch.from_numpy(place[here] - start)
             pristine, defective = (g[at, of].to(self.device) for of in (0, variant[here]))
             pairs[torch.from_numpy(here).to(self.device)] = self.inputs(pristine, defective)
         return pairs
 
-    def _read(self, structures: np.ndarray) -> torch.Tensor:
+    def _read(self, structures: np.ndarray) -> np.ndarray:
         """(n, V, R) traces of ascending structures."""
         everything = len(structures) == len(self.store.id)
         g = self.store.read(None if everything else structures)
         require_finite(self.store, structures, g)
-        return torch.from_numpy(g)
+        return g
 
 
 class FreshSource:
@@ -100,6 +124,10 @@ class FreshSource:
     ) -> None:
         self.store, self.inputs = store, inputs.to(device)
         self.draws = FreshDraws.of_store(store.path, variation, seed, device)
+
+    def in_turn(self, shares: Iterable[Share], epoch: int) -> Generator[Samples]:
+        for share in shares:
+            yield self.samples(share.rows, epoch)
 
     def samples(self, rows: np.ndarray, epoch: int = 0) -> Samples:
         structure, variant = self.store.rows[rows].T
@@ -164,7 +192,9 @@ def fits_in_memory(store: PDFStore, world: World) -> bool:
 
 def window_of(store: PDFStore, draws: str, world: World) -> int | None:
     """Hosts whose samples to have in memory at once; None for all."""
-    hosts = len(store.id) if fits_in_memory(store, world) else _budget(world) // _host_bytes(store)
+    hosts = len(store.id)
+    if not fits_in_memory(store, world):
+        hosts = hosts_at_once(_budget(world), _host_bytes(store), store.block_size)
     if draws == "streaming":
         hosts = min(hosts, _DRAWN_AT_ONCE)
     if hosts >= len(store.id):
@@ -173,8 +203,7 @@ def window_of(store: PDFStore, draws: str, world: World) -> int | None:
 
 
 def _host_bytes(store: PDFStore) -> int:
-    _, n_variants, n_points = store.g.shape
-    return _TRACES * 4 * n_points * n_variants
+    return _TRACES * 4 * math.prod(store.g.shape[1:])
 
 
 def _budget(world: World) -> int:

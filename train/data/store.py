@@ -54,7 +54,9 @@ class PDFStore:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of ids and labels: equal if a split of one store is a split of the other."""
-        digest = hashlib.sha256("\n".join(self.id).encode())
+        digest = hashlib.sha256()
+        for place, name in enumerate(self.id):
+            digest.update(f"\n{name}".encode() if place else name.encode())
         digest.update(np.ascontiguousarray(self.label, dtype=np.int8).tobytes())
         return digest.hexdigest()
 
@@ -138,7 +140,7 @@ def _check(store: PDFStore) -> None:
         )
     if not len(store.rows):
         raise ValueError(f"{store.path} has no PDF of a defective crystal")
-    if len(set(store.id)) != len(store.id):
+    if len(np.unique(store.id)) != len(store.id):
         raise ValueError(f"{store.path} repeats structure ids; a split needs unique ones")
 
 
@@ -147,8 +149,9 @@ def _damaged(path: Path, error: Exception) -> str:
 
 
 def require_finite(store: PDFStore, structures: np.ndarray, g: np.ndarray) -> None:
-    """ValueError if a labelled trace of `g` (n, v, R), the first v variants, is not finite."""
-    finite = np.isfinite(g).all(2) | (store.label[structures, : g.shape[1]] < 0)
+    """ValueError if a labelled trace of `g` (n, v, ...), the first v variants, is not finite."""
+    finite = np.isfinite(g).all(tuple(range(2, g.ndim)))
+    finite |= store.label[structures, : g.shape[1]] < 0
     if not finite.all():
         first = store.id[structures[~finite.all(1)][0]]
         raise ValueError(

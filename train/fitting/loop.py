@@ -33,6 +33,7 @@ from train.runs.rundir import (
     prepare_run,
     read_config,
     read_json,
+    read_split,
     save_model,
     save_snapshot,
     write_json,
@@ -69,18 +70,16 @@ def fit(
     if recipe.deterministic:
         make_deterministic()
     store = read_store(store_path, recipe.pristine)
-    parts = make_split(store, split, seed)
     window = window_of(store, recipe.draws, world)
-    if world.is_main:
-        prepare_run(run, RunConfig.of(store, recipe, split, seed, window), parts)
-    world.barrier()
+    config = RunConfig.of(store, recipe, split, seed, window)
+    world.on_main(lambda: prepare_run(run, config, lambda: make_split(store, split, seed)))
     if (run / METRICS).exists():
         metrics = read_json(run / METRICS)
         _say(console, f"{run} is already finished after {metrics['epochs']} epochs")
         return metrics
 
+    config, parts = read_config(run), read_split(run)
     _say_what_leaks(console, split, parts)
-    config = read_config(run)
     sources = Sources.of(store, recipe, config.inputs, seed, world)
     trainer = Trainer(recipe, sources, parts.rows, seed, config.window, world)
     training = Training(trainer, run, config.token, console)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
+from itertools import tee
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from train.data.order import EpochOrder, Window
-from train.data.sources import Sources
+from train.data.reading import Share
+from train.data.sources import Samples, Sources
 from train.data.store import stretch_pairs
 from train.fitting.graphs import GraphedStep
 from train.fitting.optimisation import RunningAverage, make_optimizer, make_scheduler
@@ -55,7 +57,9 @@ class Trainer:
         self.recipe, self.sources, self.store, self.rows = recipe, sources, store, rows
         self.seed, self.world = seed, world
         self.order = EpochOrder(store, rows["train"], recipe.batch_size, seed, window)
-        if world.size * recipe.accumulation > self.order.batch_size:
+        self.lanes = self.order.lanes_of(world.rank, world.size)
+        self.columns = self.order.columns_of(world.rank, world.size)
+        if self.order.fewest_rows(world.size) < recipe.accumulation:
             raise ValueError(
                 f"{world.size} processes with accumulation = {recipe.accumulation} leave some "
                 f"without a row of a batch of {self.order.batch_size}; use fewer"
@@ -69,8 +73,11 @@ class Trainer:
         model: Model = build_model(
             recipe.model, store.r.tolist(), self.classes, dropout=recipe.dropout
         )
-        model.fit_inputs(self._pairs_to_standardise().cpu())
+        if world.is_main:  # rows from all over the store, which one process reads for all
+            model.fit_inputs(self._pairs_to_standardise().cpu())
         self.model = model.to(world.device)
+        for buffer in self.model.buffers():
+            world.take_from_main(buffer)
         self.parallel = self._in_parallel()
         self.average = None
         if recipe.average_decay:
@@ -111,30 +118,41 @@ class Trainer:
             After each step, this process's share of the batch's weighted mean loss.
         """
         self.parallel.train()
+        windows, coming = tee(self._windows_from(epoch, start))
+        shares = (self._share(window) for _, window in coming)
+        with closing(self.sources.training.in_turn(shares, epoch)) as loaded:
+            for (first, window), samples in zip(windows, loaded, strict=False):
+                yield from self._steps_of(window, samples, epoch, first)
+
+    def _windows_from(self, epoch: int, start: int) -> Iterator[tuple[int, Window]]:
+        """What is left of an epoch from a step on, and the step at which each window begins."""
         done = 0
         for window in self.order.windows(epoch):
             skipped = max(0, start - done)
-            done += len(window.rows)
+            first, done = done + skipped, done + len(window.rows)
             if done > start:
-                first = done - len(window.rows) + skipped
-                left = Window(window.rows[skipped:], window.random[skipped:])
-                yield from self._steps_of(left, epoch, first)
+                yield first, Window(window.rows[skipped:], window.random[skipped:], window.held)
 
-    def _steps_of(self, window: Window, epoch: int, first: int) -> Iterator[torch.Tensor]:
+    def _share(self, window: Window) -> Share:
+        held = np.concatenate([window.held[lane] for lane in self.lanes])
+        structures = np.unique(self.store.rows[held, 0])
+        return Share(window.rows[:, self.columns].ravel(), structures)
+
+    def _steps_of(
+        self, window: Window, samples: Samples, epoch: int, first: int
+    ) -> Iterator[torch.Tensor]:
         """Steps on this process's share of each global batch of a window."""
-        rank, size, device = self.world.rank, self.world.size, self.world.device
-        share = window.rows[:, rank::size]
-        samples = self.sources.training.samples(share.ravel(), epoch)
+        rank, device, width = self.world.rank, self.world.device, len(self.columns)
         target = torch.from_numpy(self.store.target[window.rows]).to(device)
         weight_sum = self.class_weight[target].sum(1)
-        factor = 1 + self.recipe.stretch * window.random[:, rank::size]
+        factor = 1 + self.recipe.stretch * window.random[:, self.columns]
         stretch = torch.from_numpy(factor).float().to(device)
-        for batch, n in enumerate(range(0, share.size, share.shape[1])):
+        for batch in range(len(window.rows)):
             if self.recipe.dropout:
                 # Masks differ between processes, and are the same again after a resume.
                 seed = np.random.SeedSequence((self.seed, epoch, first + batch, rank))
                 torch.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
-            of = slice(n, n + share.shape[1])
+            of = slice(batch * width, (batch + 1) * width)
             loss = self._update(
                 samples.pairs[of],
                 samples.target[of],

@@ -28,12 +28,11 @@ from train.report.figures import (
 )
 from train.runs.rundir import (
     CONFIG,
-    SPLIT,
     best_epoch,
     read_config,
     read_history,
-    read_json,
     read_leakage,
+    read_split,
     write_text,
 )
 
@@ -274,12 +273,12 @@ def _count_table(store: PDFStore) -> str:
 
 
 def _split_table(run: Path, store: PDFStore) -> str:
-    split = read_json(run / SPLIT)
-    hosts = {part: set(store.rows[split[part], 0].tolist()) for part in PARTS}
+    split = read_split(run).rows
+    hosts = {part: np.unique(store.rows[split[part], 0]) for part in PARTS}
     rows = []
     for part in PARTS:
-        elements = {str(store.element[host]) for host in hosts[part]}
-        shared = len(hosts[part] & hosts["train"]) if part != "train" else ""
+        elements = np.unique(store.element[hosts[part]])
+        shared = np.isin(hosts[part], hosts["train"]).sum() if part != "train" else ""
         rows.append((part, len(split[part]), len(hosts[part]), len(elements), shared))
     return _table(("part", "PDFs", "hosts", "elements", "hosts also in training"), rows)
 

@@ -16,20 +16,24 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 from safetensors.torch import load_file, save
 
 from pdfcalc.files import require_place, write_atomically
 from train.data.leakage import Split
+from train.data.order import WINDOWED_ORDER
 from train.data.splits import PARTS
 from train.data.store import PDFStore
 from train.models import Model, build_model
 from train.problems.defects.inputs import PairInput
 from train.setup.recipes import Recipe
 
-CONFIG, SPLIT, HISTORY, METRICS = "config.json", "split.json", "metrics.jsonl", "metrics.json"
+CONFIG, HISTORY, METRICS = "config.json", "metrics.jsonl", "metrics.json"
+SPLIT, SPLIT_ROWS = "split.json", "split.safetensors"
 MODEL, SNAPSHOT = "model.safetensors", "snapshot.pt"
 SNAPSHOT_FORMAT = 3
+_SPLIT_REMEDY = "the same `defectpdf train` makes it again"
 
 
 class RunConfig(BaseModel):
@@ -88,11 +92,18 @@ class RunConfig(BaseModel):
     def token(self) -> str:
         """Hash of the choices and the order of rows: what a snapshot must be of."""
         content = self.choices | {"window": self.window}
+        if self.window is not None:
+            content["order"] = WINDOWED_ORDER
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def prepare_run(run: Path, config: RunConfig, split: Split) -> None:
-    """Begin a run directory, or see that the one that exists is of the same choices."""
+def prepare_run(run: Path, config: RunConfig, make_split: Callable[[], Split]) -> None:
+    """Begin a run directory, or see that the one that exists is of the same choices.
+
+    Args:
+        make_split: called only if the directory does not have the split yet.
+    """
+    differing = []
     if (run / CONFIG).exists():
         old, new = read_config(run).choices, config.choices
         differing = [
@@ -104,15 +115,72 @@ def prepare_run(run: Path, config: RunConfig, split: Split) -> None:
             raise ValueError(
                 f"{run} holds another run ({'; '.join(differing)}); choose another --out"
             )
-    else:
-        run.mkdir(parents=True, exist_ok=True)
-        if stray := sorted(path.name for path in run.iterdir()):
-            raise ValueError(f"{run} is not a run and not empty ({stray[0]}); choose another --out")
+    elif run.exists() and (stray := sorted(path.name for path in run.iterdir())):
+        raise ValueError(f"{run} is not a run and not empty ({stray[0]}); choose another --out")
+    has_split = (run / SPLIT).exists() and (run / SPLIT_ROWS).exists()
+    split = None if has_split and not differing else make_split()
+    run.mkdir(parents=True, exist_ok=True)
+    if split:
+        (run / SPLIT).unlink(missing_ok=True)  # one of other choices, should this be cut off
     if not _has_begun(run):  # one that was refused after this leaves no choices behind
         write_json(run / CONFIG, config.model_dump(mode="json"))
-        content = {"kind": config.split, "seed": config.seed, "leakage": split.leakage}
-        rows = {name: split.rows[name].tolist() for name in PARTS}
-        write_text(run / SPLIT, json.dumps(content | rows))
+    if split:
+        _write_split(run, config, split)
+
+
+def _write_split(run: Path, config: RunConfig, split: Split) -> None:
+    arrays = split.rows | {"signatures": split.signatures}
+    write_atomically(run / SPLIT_ROWS, lambda path: save_file(arrays, path))
+    rows = {"file": SPLIT_ROWS, "sha256": _digest_of_rows(split.rows)}
+    content = {"kind": config.split, "seed": config.seed, "rows": rows, "leakage": split.leakage}
+    write_json(run / SPLIT, content)
+
+
+def read_split(run: Path) -> Split:
+    """The run's split; signatures stay on disk until they are used.
+
+    Raises:
+        ValueError: its files are missing, damaged, not of each other or of an earlier version.
+    """
+    content, path = _split_content(run), run / SPLIT_ROWS
+    try:
+        with safe_open(path, "pt") as file:
+            arrays = {name: file.get_tensor(name).numpy() for name in (*PARTS, "signatures")}
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing; {_SPLIT_REMEDY}") from error
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it, {_SPLIT_REMEDY}") from error
+    signatures = arrays.pop("signatures")
+    if _digest_of_rows(arrays) != content["rows"]["sha256"]:
+        raise ValueError(
+            f"{path} is damaged or not that of {run / SPLIT}; delete both, {_SPLIT_REMEDY}"
+        )
+    return Split(arrays, content["leakage"], signatures)
+
+
+def read_leakage(run: Path) -> dict[str, Any]:
+    """What the parts of the run's split share, as `train.data.leakage.Split` has it."""
+    return _split_content(run)["leakage"]
+
+
+def _split_content(run: Path) -> dict[str, Any]:
+    path = run / SPLIT
+    if not path.exists():
+        raise ValueError(f"{path} is missing; {_SPLIT_REMEDY}")
+    try:
+        content = read_json(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; delete it, {_SPLIT_REMEDY}") from error
+    if not (isinstance(content, dict) and isinstance(content.get("rows"), dict)):
+        raise ValueError(f"{path} is of an earlier version; delete it, {_SPLIT_REMEDY}")
+    return content
+
+
+def _digest_of_rows(rows: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for part in PARTS:
+        digest.update(np.ascontiguousarray(rows[part], np.int64).data)
+    return digest.hexdigest()
 
 
 def _has_begun(run: Path) -> bool:
@@ -145,15 +213,7 @@ def read_rows(run: Path, part: str, store: PDFStore) -> np.ndarray:
         raise ValueError(
             f"{store.path} has other points of r than {config.store}; {run} needs those"
         )
-    return np.array(read_json(run / SPLIT)[part], dtype=np.int64)
-
-
-def read_leakage(run: Path) -> dict[str, Any]:
-    """What the parts of the run's split share, as `train.data.leakage.Split` has it."""
-    content = read_json(run / SPLIT)
-    if "leakage" not in content:
-        raise ValueError(f"{run} was trained before splits were checked for leaks; train it again")
-    return content["leakage"]
+    return read_split(run).rows[part]
 
 
 def read_history(run: Path) -> list[dict[str, float]]:

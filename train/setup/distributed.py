@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
+
+_LONGEST_WAIT = timedelta(days=1)
+"""For what one process does while the others wait."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,11 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
+    def take_from_main(self, tensor: torch.Tensor) -> None:
+        """Have rank 0's values in it, in place."""
+        if self.size > 1:
+            dist.broadcast(tensor, 0)
+
     def most(self, value: int) -> int:
         """The largest value of any process."""
         if self.size == 1:
@@ -41,6 +50,27 @@ class World:
     def barrier(self) -> None:
         if self.size > 1:
             dist.barrier()
+
+    def on_main(self, do: Callable[[], object]) -> None:
+        """Have rank 0 do something while the others wait, for hours if need be.
+
+        Raises:
+            ValueError: what it did failed with this or an OSError; on every process.
+        """
+        if self.size == 1:
+            do()
+            return
+        waiting = dist.new_group(backend="gloo", timeout=_LONGEST_WAIT)
+        message: list[str | None] = [None]
+        if self.is_main:
+            try:
+                do()
+            except (ValueError, OSError) as error:
+                message = [str(error)]
+        dist.broadcast_object_list(message, src=0, group=waiting)
+        dist.destroy_process_group(waiting)
+        if message[0] is not None:
+            raise ValueError(message[0])
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def test_what_is_held_is_bounded_by_memory_and_by_what_is_drawn(store_path, monk
     of_a_host = 4 * 4 * 13 * 300
     monkeypatch.setattr("train.data.sources.memory_limit", lambda: 4 * 10 * of_a_host)
     assert not fits_in_memory(store, world)
-    assert window_of(store, "store", world) == 10
+    assert window_of(store, "store", world) == 5
     assert window_of(store, "store", World(0, 2, CPU, local_size=2)) == 5
 
 

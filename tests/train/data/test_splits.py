@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -7,37 +10,91 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.data.splits import PARTS, assign_parts, split_rows
+from train.data.splits import HELD_OUT, PARTS, assign_parts, split_rows
 from train.data.store import read_store
 
-items = st.lists(st.tuples(st.sampled_from("ABC"), st.integers(0, 30)), min_size=1, max_size=200)
+groups_of_rows = st.lists(
+    st.tuples(st.sampled_from("ABC"), st.integers(0, 30)), min_size=1, max_size=200
+)
 
 
-@given(items, st.integers(0, 5), st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
-def test_groups_stay_together_whatever_the_order(items, seed, random):
+def parts_row_by_row(
+    groups: Sequence[str], strata: Sequence[str], seed: int, held_out: Sequence[str]
+) -> list[str]:
+    """The same parts, the plain way: a name for every row, groups taken one after the other."""
+    part: dict[tuple[str, str], str] = {}
+    for stratum in set(strata):
+        sizes = Counter(g for g, s in zip(groups, strata, strict=True) if s == stratum)
+        order = sorted(sizes, key=lambda g: hashlib.sha256(f"{seed} {g}".encode()).digest())
+        of_group = dict.fromkeys(order, "train")
+        target = HELD_OUT * sum(sizes.values())
+        for name in held_out:
+            free, taken = [g for g in order if of_group[g] == "train"], 0
+            for group in free:
+                if abs(taken + sizes[group] - target) < abs(taken - target):
+                    of_group[group] = name
+                    taken += sizes[group]
+            if not taken and len(order) > len(held_out):
+                of_group[min(free, key=lambda g: sizes[g])] = name
+        part |= {(stratum, group): name for group, name in of_group.items()}
+    return [part[stratum, group] for group, stratum in zip(groups, strata, strict=True)]
+
+
+@given(groups_of_rows, st.integers(0, 5), st.sampled_from([("test", "val"), ("val",)]))
+@settings(max_examples=100, deadline=None)
+def test_parts_of_groups_are_those_found_row_by_row(items, seed, held_out):
     strata = [stratum for stratum, _ in items]
     groups = [f"{stratum}{group}" for stratum, group in items]
-    part = assign_parts(groups, strata, seed)
-    assert len(part) == len(items)
-    assert set(part) <= set(PARTS)
-    of_group = dict(zip(groups, part, strict=True))
-    assert part == [of_group[group] for group in groups]
+    names, group = np.unique(groups, return_inverse=True)
+    sizes = np.append(np.bincount(group), 0)  # and one without a row, which counts for nothing
+    names = np.append(names, "A-none")
+    stratum = np.array([ord(name[0]) for name in names])
+    part = assign_parts(names.item, sizes, seed, held_out, stratum)
+    found = [PARTS[code] for code in part[group]]
+    assert found == parts_row_by_row(groups, strata, seed, held_out)
 
-    order = list(range(len(items)))
-    random.shuffle(order)
-    shuffled = assign_parts([groups[k] for k in order], [strata[k] for k in order], seed)
-    assert shuffled == [part[k] for k in order]
+
+@pytest.mark.parametrize("kind", ["host", "element", "row", "space_group:229"])
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_split_of_a_store_is_that_found_row_by_row(store_path, kind, seed):
+    store = read_store(store_path)
+    structure, variant = store.rows.T
+    element, number = store.element[structure], store.space_group[structure].astype(str)
+    groups = {
+        "row": [f"{store.id[s]}#{v}" for s, v in zip(structure, variant, strict=True)],
+        "element": element.tolist(),
+    }.get(kind, [f"{e} {n}" for e, n in zip(element, number, strict=True)])
+    strata = ["all"] * len(groups) if kind in ("row", "element") else number.tolist()
+    held_out = ("val",) if kind == "space_group:229" else ("test", "val")
+    part = np.array(parts_row_by_row(groups, strata, seed, held_out))
+    if kind == "space_group:229":
+        part[number == "229"] = "test"
+    rows = split_rows(store, kind, seed)
+    for name in PARTS:
+        np.testing.assert_array_equal(rows[name], np.flatnonzero(part == name))
+
+
+def test_names_whose_hashes_begin_alike_are_ordered_by_the_rest(monkeypatch):
+    class Hash:
+        def __init__(self, text: bytes) -> None:
+            self.text = text
+
+        def digest(self) -> bytes:
+            return b"the same" + self.text.split()[1].rjust(24)
+
+    sizes = np.ones(40, int)
+    monkeypatch.setattr("train.data.splits.hashlib.sha256", Hash)
+    part = assign_parts(lambda group: f"{39 - group}", sizes, 0)
+    assert [PARTS[code] for code in part[::-1]] == ["test"] * 4 + ["val"] * 4 + ["train"] * 32
 
 
 @given(st.integers(0, 1000))
 @settings(max_examples=20, deadline=None)
 def test_each_stratum_gives_a_tenth(seed):
-    groups = [f"{stratum}{k // 4}" for stratum in "AB" for k in range(400)]
-    part = np.array(assign_parts(groups, [group[0] for group in groups], seed))
-    for stratum in (part[:400], part[400:]):
-        assert np.count_nonzero(stratum == "test") == 40
-        assert np.count_nonzero(stratum == "val") == 40
+    sizes, stratum = np.full(200, 4), np.repeat([0, 1], 100)
+    part = assign_parts(lambda group: str(group), sizes, seed, stratum=stratum)
+    for of_stratum in (part[:100], part[100:]):
+        assert np.bincount(of_stratum).tolist() == [80, 10, 10]
 
 
 @pytest.mark.parametrize("kind", ["host", "element", "row", "space_group:229"])

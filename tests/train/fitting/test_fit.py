@@ -10,13 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import zarr
+from safetensors.numpy import save_file
 
+from train.data.store import PDFStore, read_store
 from train.fitting.loop import fit
 from train.fitting.watch import StopRequested, Watch
-from train.runs.rundir import load_snapshot, read_config, read_history
+from train.runs.rundir import load_snapshot, read_config, read_history, read_rows, read_split
 from train.setup.distributed import World, join_world
 from train.setup.recipes import make_recipe
 
@@ -56,6 +59,7 @@ def test_a_fit_learns_and_leaves_a_complete_run_directory(finished):
         "config.json",
         "familiarity.safetensors",
         "split.json",
+        "split.safetensors",
         "metrics.json",
         "metrics.jsonl",
         "model.safetensors",
@@ -105,6 +109,58 @@ def test_a_finished_run_says_so(store_path, finished, capsys):
     assert metrics["epochs"] == EPOCHS
     assert "already finished" in capsys.readouterr().out
     assert (finished / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_run_that_goes_on_reads_its_split_and_no_traces_for_it(
+    store_path, finished, tmp_path, monkeypatch
+):
+    reads = []
+    read = PDFStore.read
+
+    def counted(self, structures=None, variants=slice(None)):
+        reads.append(variants)
+        return read(self, structures, variants)
+
+    monkeypatch.setattr(PDFStore, "read", counted)
+    run_fit(store_path, finished)
+    assert not reads, "it is finished"
+    unfinished(store_path, tmp_path / "run")
+    assert slice(1) in reads, "the check for leaks reads the hosts"
+    reads.clear()
+    run_fit(store_path, tmp_path / "run", epochs=1)
+    assert reads
+    assert slice(1) not in reads
+
+
+@pytest.mark.parametrize("name", ["split.json", "split.safetensors"])
+def test_a_missing_or_damaged_split_is_named_and_made_again(store_path, finished, tmp_path, name):
+    run, store = tmp_path / "run", read_store(store_path)
+    shutil.copytree(finished, run)
+    whole, rows = (run / name).read_bytes(), read_rows(run, "test", store)
+    again = "the same `defectpdf train` makes it again"
+    (run / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=rf"{name} is damaged .* delete it, {again}"):
+        read_rows(run, "test", store)
+    (run / name).unlink()
+    with pytest.raises(ValueError, match=rf"{name} is missing; {again}"):
+        read_rows(run, "test", store)
+    run_fit(store_path, run)
+    assert (run / name).read_bytes() == whole
+    np.testing.assert_array_equal(read_rows(run, "test", store), rows)
+
+
+def test_rows_that_are_not_those_of_the_split_are_refused(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    split = read_split(run)
+    arrays = split.rows | {"signatures": split.signatures}
+    arrays["test"] = arrays["test"] + 1
+    save_file(arrays, run / "split.safetensors")
+    with pytest.raises(ValueError, match=r"damaged or not that of .*split\.json; delete both"):
+        read_split(run)
+    (run / "split.json").write_text(json.dumps({"kind": "host", "train": [0], "leakage": {}}))
+    with pytest.raises(ValueError, match=r"split\.json is of an earlier version; delete it"):
+        read_split(run)
 
 
 def test_another_configuration_is_refused_with_the_difference(store_path, finished):
@@ -228,7 +284,7 @@ def test_training_stops_early_when_nothing_gets_better(store_path, tmp_path):
 def test_windows_of_hosts_learn_as_well(store_path, tmp_path, monkeypatch):
     monkeypatch.setattr("train.data.sources.memory_limit", lambda: 4 * 13 * 4 * 4 * 13 * 300)
     metrics = run_fit(store_path, tmp_path / "run")
-    assert read_config(tmp_path / "run").window == 10
+    assert read_config(tmp_path / "run").window == 5
     assert metrics["test"]["accuracy"] > 0.95
 
 

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
+import windowed_fit
 from runs import Bench, until
 
 from train.runs.rundir import read_history
@@ -96,6 +98,27 @@ def test_processes_draw_what_one_would(tmp_path):
     assert bench.generate().returncode == 0
     options = ["--draws", "streaming", "--set", "batch_size=5", "--set", "variation.noise=0.01"]
     check_parity(bench.store, tmp_path, 2, options)
+
+
+@pytest.mark.slow
+def test_processes_read_their_own_shards_of_a_window_and_follow_the_curve_of_one(
+    make_store, tmp_path
+):
+    store = make_store(tmp_path / "many.zarr", hosts_per_group=8)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
+    for processes in (1, 2):
+        run, window = tmp_path / str(processes), 12 * 5
+        launch = [*TORCHRUN, f"--nproc-per-node={processes}"] if processes > 1 else [sys.executable]
+        command = [*launch, windowed_fit.__file__, store, run, window, 1]
+        subprocess.run([str(part) for part in command], env=environment, check=True, timeout=300)
+    (one,), (two,) = curve(tmp_path / "1"), curve(tmp_path / "2")
+    for name in ("train_loss", "val_loss"):
+        assert two[name] == pytest.approx(one[name], rel=1e-3, abs=1e-4)
+    alone, first, second = (np.load(tmp_path / f"{name}.npy") for name in ("1-0", "2-0", "2-1"))
+    shards = len(np.unique(alone))
+    assert len(alone) <= 1.3 * shards, "each is read once, but for what the last window levels"
+    assert max(len(first), len(second)) <= 0.7 * shards
 
 
 def is_within(run: Path, epoch: int) -> bool:
