@@ -9,6 +9,7 @@ import hashlib
 import json
 import platform
 import zipfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
