@@ -126,9 +126,10 @@ def test_two_kinds_of_one_displacement_come_to_two_numbers(name, z):
     first_orbit = len(host.frac) + len(supercell.orbits[0].frac)
     changes = []
     while len(changes) < 200:
-        removed, added, put = supercell._draw_places(rng, *MIXTURES[name])
-        if max([*added.site, *put.site], default=0) < first_orbit:
-            changes.append(Change(removed, added, "Pb", host.uiso, put))
+        places = supercell._draw_places(rng, *MIXTURES[name])
+        if places.site.max() < first_orbit:
+            change = supercell.change_of(MIXTURES[name], "Pb", places)
+            changes.append(replace(change, uiso=host.uiso))
     g = crystal.pdfs(changes)
     (pristine,) = pdfs(supercell, [supercell.variant(0, 0).change])
     size = np.abs(formula - pristine).max()
