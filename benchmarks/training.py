@@ -49,11 +49,11 @@ from benchmarks.training_steps import (
 from hpc.description import RunDescription
 from hpc.executors import start_executor
 from hpc.generate import generate
-from train.data.store import PDFStore, read_store
+from train.data.store import Dataset
 from train.fitting.graphs import GraphedStep
 from train.fitting.optimisation import make_optimizer
 from train.fitting.trainer import Trainer
-from train.setup.recipes import make_recipe
+from train.problems.defects.recipes import make_recipe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -211,7 +211,7 @@ def precisions(trainer: Trainer, steps: int) -> dict[str, Callable[[int], float]
 def varied(trainer: Trainer, **choice: str) -> Trainer:
     """Another trainer on the same rows, which differs by one choice."""
     recipe = trainer.recipe.model_copy(update=choice)
-    return make_trainer(trainer.store, trainer.world.device, recipe)
+    return make_trainer(trainer.examples.data, trainer.world.device, recipe)
 
 
 def launches(trainer: Trainer, steps: int) -> dict[str, Callable[[int], float]]:
@@ -262,16 +262,16 @@ def draw(tables: Tables) -> Figure:
 
 
 @contextmanager
-def store_of(options: Namespace) -> Iterator[PDFStore]:
+def store_of(options: Namespace) -> Iterator[Dataset]:
     """The store that was asked for; in a quick run, a tiny one of its own."""
     if options.store:
-        yield read_store(options.store)
+        yield Dataset.open(options.store)
         return
     with tempfile.TemporaryDirectory() as folder, start_executor("serial", 1) as execute:
         assert execute is not None  # as it is only in an MPI worker
         path = Path(folder) / "metals.zarr"
         generate(path, QUICK, execute)
-        yield read_store(path)
+        yield Dataset.open(path)
 
 
 def main() -> None:
@@ -288,17 +288,18 @@ def main() -> None:
     sizes, changes = Sizes(30, 8192 if device.type == "cuda" else 2048), {}
     if options.quick:
         sizes, changes = Sizes(4, 256), {"batch_size": 8}
-    with store_of(options) as store:
+    with store_of(options) as data:
         trainers = {
-            name: make_trainer(store, device, make_recipe(name, changes))
+            name: make_trainer(data, device, make_recipe(name, changes))
             for name in ("default", "reference")
         }
         steps, parts, ceiling = costs(trainers, sizes, options.runs)
         found = choices(trainers, sizes, options.runs)
+        points = data.array("r").shape[0]
     tables = {STEPS: steps, PARTS_OF_STEP: parts, CEILING: ceiling, CHOICES: found}
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     notes = [
-        f"{where}, {torch.get_num_threads()} threads of torch; traces of {len(store.r)} points",
+        f"{where}, {torch.get_num_threads()} threads of torch; traces of {points} points",
         "s/epoch and s/all epochs are estimates: the median step times the steps, no validation",
     ]
     report("training", options, tables, notes, draw)

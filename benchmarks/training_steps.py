@@ -13,13 +13,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import train.fitting.trainer
+import train.problems.defects.problem
 from benchmarks.stages import Timers
-from train.data.sources import Sources, window_of
+from train.data.sources import window_of
 from train.data.splits import split_rows
-from train.data.store import PDFStore
+from train.data.store import Dataset
 from train.fitting.trainer import Trainer
-from train.problems.defects.inputs import PairInput
+from train.problems import find_problem
 from train.setup.distributed import World
 from train.setup.recipes import Recipe
 
@@ -48,16 +48,17 @@ class StepTimers(Timers):
         self.seconds.clear()
 
 
-def make_trainer(store: PDFStore, device: torch.device, recipe: Recipe) -> Trainer:
+def make_trainer(data: Dataset, device: torch.device, recipe: Recipe) -> Trainer:
     """A trainer as `train.fitting.loop.fit` makes it, alone."""
     world = World(0, 1, device)
-    inputs = PairInput(recipe.scaling, recipe.absorbed, store.r.tolist())
-    sources = Sources.of(store, recipe, inputs, 0, world)
-    window = window_of(store, recipe.draws, world)
-    trainer = Trainer(recipe, sources, split_rows(store, "host", 0), 0, window, world)
+    problem = find_problem(recipe.problem).of(data, recipe)
+    examples = problem.examples(data)
+    sources = problem.sources(examples, 0, world)
+    window = window_of(examples, problem.most_at_once, world)
+    trainer = Trainer(problem, sources, split_rows(examples, "host", 0), 0, window, world)
     if trainer.order.batches < 2:
         raise ValueError(
-            f"--store {store.path} gives recipe {recipe.name} a single batch of "
+            f"--store {data.path} gives recipe {recipe.name} a single batch of "
             f"{trainer.order.batch_size} rows an epoch; take a larger store"
         )
     return trainer
@@ -81,7 +82,7 @@ def parts_of_step(trainer: Trainer, steps: int, run: int) -> dict[str, float]:
         # In a CUDA graph no part can be told from the others.
         replacements.enter_context(replaced(trainer, "_update", trainer.update))
         for owner, function, part in (
-            (train.fitting.trainer, "stretch_pairs", STRETCH),
+            (train.problems.defects.problem, "stretch_pairs", STRETCH),
             (trainer, "loss", FORWARD),
             (torch.Tensor, "backward", BACKWARD),
             (nn.utils, "clip_grad_norm_", OPTIMISER),
@@ -134,13 +135,14 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def batch_of(trainer: Trainer) -> tuple[torch.Tensor, ...]:
+def batch_of(trainer: Trainer) -> tuple[Any, ...]:
     """What `Trainer.update` takes, for a batch in the order of the store and without a stretch."""
     rows = trainer.rows["train"][: trainer.order.batch_size]
-    samples = trainer.sources.stored.samples(rows)
-    stretch = torch.ones(len(rows), device=trainer.world.device)
-    weight_sum = trainer.class_weight[samples.target].sum()
-    return samples.pairs, samples.target, samples.regression, stretch, weight_sum
+    inputs, targets = trainer.sources.stored.samples(rows)
+    random = torch.zeros(len(rows), dtype=torch.double, device=trainer.world.device)
+    of_batch = trainer.objective.weights({name: of[None] for name, of in targets.items()})
+    weights = {"rows": torch.tensor(float(len(rows))).to(inputs.device)}
+    return inputs, random, targets, weights | {name: of[0] for name, of in of_batch.items()}
 
 
 def operations(trainer: Trainer) -> int:

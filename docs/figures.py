@@ -8,9 +8,10 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from train.judging.evaluation import predict_part
+from train.problems.defects.examples import DefectExamples
+from train.problems.defects.sections import examples_figure
 from train.report.figures import confusion_figure, report_style
-from train.report.report import examples_figure
+from train.runs.predictions import predict_part
 
 FOLDER = Path(__file__).parent
 
@@ -18,11 +19,12 @@ FOLDER = Path(__file__).parent
 def main(run: Path, store: Path) -> None:
     with report_style(), matplotlib.rc_context({"savefig.facecolor": "white"}):
         predictions = predict_part(run, store, "test")
-        store_of_run, rows = predictions.store, predictions.rows
+        assert isinstance(predictions.examples, DefectExamples)
+        store_of_run, rows = predictions.examples, predictions.rows
         is_published = store_of_run.origin[store_of_run.rows[rows, 0]] == "published"
         confusion = np.array(predictions.score()["confusion"])
         figures = {
-            "confusion": confusion_figure(confusion, predictions.config.classes),
+            "confusion": confusion_figure(confusion, store_of_run.classes),
             "examples": examples_figure(store_of_run, rows[is_published], seed=0),
         }
         for name, figure in figures.items():

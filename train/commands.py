@@ -10,11 +10,7 @@ from typing import Annotated
 
 import typer
 
-
-class RecipeName(StrEnum):
-    default = "default"
-    measured = "measured"
-    reference = "reference"
+DEFAULT_PROBLEM = "defects"
 
 
 class Scaling(StrEnum):
@@ -39,20 +35,23 @@ class Along(StrEnum):
 
 
 SplitOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="host|element|space_group:N|row",
         help="What is held out together; `space_group:225` tests on group 225 alone. "
-        "`row` leaks test hosts into training.",
+        "`row` leaks test hosts into training. Other problems have others; the first if not given.",
     ),
 ]
+ProblemOption = Annotated[str, typer.Option(help="What is to be learned from the store.")]
 
 
 def train(
     store: Annotated[Path, typer.Argument(help="Store of `defectpdf generate`.")],
     out: Annotated[Path, typer.Option(help="Run directory; an unfinished run continues.")],
-    recipe: Annotated[RecipeName, typer.Option(help="Model and schedule.")] = RecipeName.default,
-    split: SplitOption = "host",
+    recipe: Annotated[
+        str, typer.Option(metavar="default|measured|reference", help="Model and schedule.")
+    ] = "default",
+    split: SplitOption = None,
     scaling: Annotated[
         Scaling | None, typer.Option(help="Scale of the traces; the recipe's if not given.")
     ] = None,
@@ -78,26 +77,27 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option(help="Write the learning curves for TensorBoard, too.")
     ] = False,
+    problem: ProblemOption = DEFAULT_PROBLEM,
 ) -> None:
-    """Train a network that names the defect type from a pair of PDFs."""
+    """Train a network: by default one that names the defect type from a pair of traces."""
     from train.fitting.loop import fit
+    from train.problems import find_problem
+    from train.runs.rundir import read_config
     from train.setup.distributed import join_world
     from train.setup.recipes import make_recipe, parse_setting
 
     changes = dict(map(parse_setting, settings or []))
     named = {"scaling": scaling and scaling.value, "draws": draws and draws.value, "epochs": epochs}
     changes |= {key: value for key, value in named.items() if value is not None}
-    chosen = make_recipe(recipe.value, changes)
+    chosen = make_recipe(find_problem(problem).recipes, recipe, changes)
     with join_world() as world:
         metrics = fit(store, out, chosen, split, seed, world, snapshot_seconds, tensorboard)
         if metrics is None:
             raise typer.Exit(128 + signal.SIGTERM)
         if world.is_main:
-            test = metrics["test"]
-            typer.echo(
-                f"test accuracy {test['accuracy']:.4f}, top-2 {test['top2']:.4f} "
-                f"on {test['n']} PDFs ({split} split); model in {out}"
-            )
+            config = read_config(out)
+            summary = config.problem.summary(metrics["test"])
+            typer.echo(f"test {summary} ({config.split} split); model in {out}")
 
 
 def evaluate(
@@ -110,41 +110,42 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a run's model: accuracy, top-2, per class, confusion, calibration."""
-    from train.judging.evaluation import predict_part
+    from train.runs.predictions import predict_part
 
     predictions = predict_part(run, store, split.value)
     for caveat in predictions.caveats:
         typer.echo(f"defectpdf: warning: {caveat}", err=True)
-    scores = predictions.score()
+    problem, scores = predictions.config.problem, predictions.score()
     if fit:
-        from train.problems.defects.defect_fit import score_fits
-
-        scores["fit"] = score_fits(predictions)
+        scores["fit"] = problem.fits(predictions)
     if json:
         typer.echo(json_module.dumps(scores))
     else:
-        from train.report.terminal import print_scores
-
-        print_scores(scores, f"{run}, {split.value} part")
+        problem.print_scores(scores, f"{run}, {split.value} part")
 
 
 def baselines(
     store: Annotated[Path, typer.Argument(help="Store of `defectpdf generate`.")],
-    split: SplitOption = "host",
-    scaling: Annotated[Scaling, typer.Option(help="Scale of the traces.")] = Scaling.shared,
+    split: SplitOption = None,
+    scaling: Annotated[Scaling | None, typer.Option(help="Scale of the traces.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of split and methods.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    problem: ProblemOption = DEFAULT_PROBLEM,
 ) -> None:
     """Score scikit-learn's classifiers as networks are: same splits, scaling and scores."""
-    from train.judging.baselines import score_baselines
+    from train.data.store import Dataset
+    from train.problems import find_problem
+    from train.setup.recipes import make_recipe
 
-    found = score_baselines(store, split, scaling.value, seed)
+    kind = find_problem(problem)
+    changes = {"scaling": scaling.value} if scaling else {}
+    recipe, data = make_recipe(kind.recipes, "default", changes), Dataset.open(store)
+    posed = kind.of(data, recipe)
+    found = posed.baselines(data, split, seed)
     if json:
         typer.echo(json_module.dumps(found))
     else:
-        from train.report.terminal import print_baselines
-
-        print_baselines(found)
+        posed.print_baselines(found)
 
 
 def robustness(
@@ -160,20 +161,18 @@ def robustness(
 
     One quantity at a time takes fixed values, all else is as in the store.
     """
-    from train.problems.defects.robustness import measure_robustness
-    from train.report.figures import require_figure_path, robustness_figure, write_figure
+    from train.report.figures import require_figure_path, write_figure
+    from train.runs.rundir import read_config
 
     if out:
         require_figure_path(out)
-    found = measure_robustness(run, store, part.value)
+    found = read_config(run).problem.robustness(run, store, part.value)
     if out:
-        write_figure(lambda: robustness_figure(found["quantities"]), out)
+        write_figure(found.figure, out)
     if json:
-        typer.echo(json_module.dumps(found))
+        typer.echo(json_module.dumps(found.record()))
     else:
-        from train.report.terminal import print_robustness
-
-        print_robustness(found)
+        found.print()
 
 
 def report(
@@ -182,11 +181,13 @@ def report(
     store: Annotated[
         Path | None, typer.Option(help="A run's store, if it has moved since training.")
     ] = None,
+    problem: ProblemOption = DEFAULT_PROBLEM,
 ) -> None:
     """Write a self-contained HTML report of a run or of a store."""
-    from train.report.report import write_report
+    from train.problems import find_problem
+    from train.runs.report import write_report
 
-    write_report(source, output, store)
+    write_report(source, output, store, find_problem(problem))
     typer.echo(f"wrote {output}")
 
 
@@ -201,20 +202,16 @@ def explain(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what a run's network looks at: integrated gradients by class, and ablations."""
-    from train.judging.explanation import explain as explain_part
-    from train.report.explanation_figure import attribution_figure
     from train.report.figures import require_figure_path, write_figure
+    from train.runs.rundir import read_config
 
     require_figure_path(output)
-    explanation = explain_part(run, store, part.value, along.value)
-    write_figure(lambda: attribution_figure(explanation), output)
-    summary = explanation.summary()
+    explanation = read_config(run).problem.explain(run, store, part.value, along.value)
+    write_figure(explanation.figure, output)
     if json:
-        typer.echo(json_module.dumps(summary))
+        typer.echo(json_module.dumps(explanation.summary()))
     else:
-        from train.report.terminal import print_explanation
-
-        print_explanation(summary, f"{run}, {part.value} part")
+        explanation.print(f"{run}, {part.value} part")
 
 
 def export_model(
@@ -223,7 +220,7 @@ def export_model(
     json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
 ) -> None:
     """Write a run's model for use elsewhere: weights, a card, a program for torch alone."""
-    from train.report.export import export_model as export
+    from train.runs.export import export_model as export
 
     card = export(run, out)
     if json:
@@ -254,7 +251,7 @@ def predict(
     json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a file.")] = False,
 ) -> None:
     """Refine the host against measured PDFs, then say which defect it has, or refuse to."""
-    from train.measured.prediction import predict_files
+    from train.measured.predictor import predict_files
 
     stated = {
         "rmin": rmin,
@@ -279,7 +276,7 @@ def predict(
         if json:
             typer.echo(json_module.dumps(found.record()))
         else:
-            from train.report.terminal import print_prediction
+            from train.measured.terminal import print_prediction
 
             print_prediction(found)
         if out:

@@ -24,9 +24,12 @@ from rich.table import Table
 
 from hpc.store.store import Store
 from pdfcalc import write_gr
-from train.data.store import PRISTINE, read_store
+from train.data.store import Dataset
 from train.fitting.loop import evenly
-from train.measured.prediction import REFUSED_VERDICT, Predictor, Structure
+from train.measured.prediction import REFUSED_VERDICT
+from train.measured.predictor import Predictor
+from train.measured.structure import Structure
+from train.problems.defects.examples import PRISTINE
 from train.problems.defects.fresh_draws import FreshDraws, Variation
 from train.runs.rundir import read_rows
 
@@ -36,10 +39,10 @@ _SCALE = 0.7  # of the measurements, which is to be refined
 def verdicts(run: Path, store_path: Path, count: int) -> list[tuple[str, str]]:
     """Of some `count` measurements, evenly over the hosts: what there is, and the verdict."""
     predictor = Predictor(run)
-    config = predictor.config
-    store = read_store(store_path, config.recipe.pristine)
-    variation = config.recipe.variation
-    if PRISTINE not in config.classes or variation == Variation():
+    config, problem = predictor.config, predictor.problem
+    store = problem.examples(Dataset.open(store_path))
+    variation = problem.recipe.variation
+    if PRISTINE not in problem.classes or variation == Variation():
         raise ValueError(f"{run} is no run on measurements: train one with --recipe measured")
     draws = FreshDraws.of_store(store_path, variation, config.seed)
     rows = evenly(read_rows(run, "test", store), count)
@@ -52,7 +55,7 @@ def verdicts(run: Path, store_path: Path, count: int) -> list[tuple[str, str]]:
             _measure(draws, host, int(store.label[host, variant]), variant, file)
             structure = Structure.of_host(store_path, hosts[host])
             verdict = predictor.predict(structure, file, {}).verdict
-            found.append((config.classes[store.target[row]], verdict))
+            found.append((problem.classes[store.target[row]], verdict))
     return found
 
 

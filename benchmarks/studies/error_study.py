@@ -13,8 +13,8 @@ from defectgen.hosts.elements import atomic_number, debye_uiso, metals
 from defectgen.hosts.host import Host
 from defectgen.point_defects.settings import KINDS, DefectSettings
 from hpc.observables.pdf import PDFSettings
-from train.judging.evaluation import class_probabilities
 from train.problems.defects.fresh_draws import FreshDraws, Variation
+from train.problems.defects.scores import class_probabilities
 
 _TOGETHER = 2048
 """Rows of one forward pass."""

@@ -39,10 +39,12 @@ from defectgen.point_defects.gpu_draws import random_seeds
 from defectgen.point_defects.settings import KINDS, DefectSettings
 from hpc.observables.pdf import PDFSettings
 from hpc.store.store import Store
-from train.data.store import read_store
+from train.data.store import Dataset
+from train.problems.defects.examples import read_examples
+from train.problems.defects.problem import read_problem
 from train.problems.defects.streaming import VariantStream
 from train.report.figures import report_style
-from train.runs.rundir import read_config, read_rows, write_json, write_text
+from train.runs.rundir import read_rows, write_json, write_text
 
 _SEED = 20240
 """Of draws and noise; no training has it."""
@@ -78,7 +80,7 @@ def held_out_hosts(store_path: Path, runs: Sequence[Path]) -> list[Host]:
     Raises:
         ValueError: the runs have different ones, or are of another store.
     """
-    store = read_store(store_path)
+    store = read_examples(Dataset.open(store_path))
     parts = [read_rows(run, "test", store) for run in runs]
     for run, part in zip(runs, parts, strict=True):
         if not np.array_equal(part, parts[0]):
@@ -184,11 +186,11 @@ def make_study(options: Namespace) -> dict[str, Any]:
         print(f"limit: {host.element}, {host.space_group}, {host.id}", file=sys.stderr)
         judged.append(study.near_the_limit(host))
     limit = limit_tables([one for one, _ in judged], [says for _, says in judged])
-    configs = {name: read_config(run) for name, run in study.runs.items()}
+    scalings = {name: read_problem(run).recipe.scaling for name, run in study.runs.items()}
     return {
         "machine": machine(),
         "versions": versions(),
-        "runs": {name: config.recipe.scaling for name, config in configs.items()},
+        "runs": scalings,
         "hosts": len(study.hosts),
         "limit_hosts": len(study.limit_hosts),
         "tables": network_tables(rows, said, by_size) | limit,

@@ -24,15 +24,16 @@ import torch
 
 from benchmarks.studies.results_tables import Line, Run, results_page
 from train.data.sources import StoreSource
-from train.data.store import PDFStore, read_store
+from train.data.store import Dataset
 from train.fitting.loop import fit
-from train.judging.baselines import score_baselines
-from train.judging.evaluation import predict_part
 from train.judging.familiarity import REFUSED, Familiarity
-from train.problems.defects.defect_fit import score_fits
-from train.runs.rundir import METRICS, write_json, write_text
+from train.problems.defects import PLUG_IN as Defects
+from train.problems.defects.examples import DefectExamples, read_examples
+from train.problems.defects.recipes import make_recipe
+from train.runs.predictions import predict_part
+from train.runs.rundir import METRICS, load_model, write_json, write_text
 from train.setup.distributed import World, join_world
-from train.setup.recipes import make_recipe, parse_setting
+from train.setup.recipes import parse_setting
 
 LINES = (
     Line("host", "shared", "store"),
@@ -58,7 +59,7 @@ class Wanted(NamedTuple):
         return "-".join([*self.line, str(self.seed)]).replace(":", "-")
 
 
-def wanted_runs(store: PDFStore, seeds: list[int]) -> list[Wanted]:
+def wanted_runs(store: DefectExamples, seeds: list[int]) -> list[Wanted]:
     groups = np.unique(store.space_group[store.rows[:, 0]])
     left_out = [Line(f"space_group:{group}", "shared", "streaming") for group in groups]
     wanted = [Wanted(line, seed) for seed in seeds for line in (*LINES, *left_out)]
@@ -78,7 +79,7 @@ def run_metrics(wanted: Wanted, options: Namespace, world: World) -> dict[str, A
 
 
 def kept(
-    options: Namespace, store: PDFStore, name: str, compute: Callable[[], dict[str, Any]]
+    options: Namespace, store: DefectExamples, name: str, compute: Callable[[], dict[str, Any]]
 ) -> dict[str, Any] | None:
     """Scores by their name in RUNS, computed if they are not there; None if not to be computed."""
     path = options.runs / f"{name}.json"
@@ -96,32 +97,35 @@ def kept(
     return found
 
 
-def baselines(options: Namespace, store: PDFStore, seed: int) -> dict[str, Any] | None:
+def baselines(options: Namespace, store: DefectExamples, seed: int) -> dict[str, Any] | None:
     """The scores of `defectpdf baselines`."""
 
     def compute() -> dict[str, Any]:
-        return score_baselines(options.store, "host", "shared", seed)
+        data = Dataset.open(options.store)
+        return Defects.of(data, make_recipe("default")).baselines(data, "host", seed)
 
     return kept(options, store, f"baselines-host-shared-{seed}", compute)
 
 
-def second_look(options: Namespace, store: PDFStore, run: Wanted) -> dict[str, Any] | None:
+def second_look(options: Namespace, store: DefectExamples, run: Wanted) -> dict[str, Any] | None:
     """Scores of fits to the test part of a finished run, and what part of it the run refuses."""
 
     def compute() -> dict[str, Any]:
         folder = options.runs / run.folder
         found = predict_part(folder, options.store, "test")
-        source = StoreSource(store, found.config.inputs, torch.device("cpu"), resident=False)
-        strangeness = Familiarity.load(folder).strangeness(source.samples(found.rows).pairs)
+        problem, (model, _) = found.config.problem, load_model(folder)
+        source = StoreSource(store, problem.inputs(), torch.device("cpu"), resident=False)
+        familiarity = Familiarity.load(folder, problem.views(model))
+        strangeness = familiarity.strangeness(source.samples(found.rows).inputs)
         is_refused = np.max(list(strangeness.values()), axis=0) > REFUSED
-        return {"refused": float(is_refused.mean()), "fit": score_fits(found)}
+        return {"refused": float(is_refused.mean()), "fit": problem.fits(found)}
 
     return kept(options, store, f"second-look-{run.folder}", compute)
 
 
 def write_tables(
     options: Namespace,
-    store: PDFStore,
+    store: DefectExamples,
     wanted: list[Wanted],
     found: dict[Wanted, dict[str, Any]],
     methods: list[dict[str, Any]],
@@ -143,7 +147,7 @@ def write_tables(
 
 def make_results(options: Namespace, world: World) -> bool:
     """Whether all that is wanted was done; else it was asked to stop."""
-    store = read_store(options.store)
+    store = read_examples(Dataset.open(options.store))
     options.out.mkdir(parents=True, exist_ok=True)
     wanted = wanted_runs(store, options.seeds)
     done = {run: (options.runs / run.folder / METRICS).exists() for run in wanted}

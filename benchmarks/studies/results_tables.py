@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from defectgen.point_defects.settings import KINDS
 from train.data.leakage import LOOKALIKE
-from train.data.store import PDFStore
+from train.problems.defects.examples import DefectExamples
 
 NOT_RUN = "not run"
 STUDY = ("row: the reference study, as published, on ICSD", "trace", "store", "reference", "1")
@@ -32,7 +32,7 @@ class Run(NamedTuple):
 
 
 def results_page(
-    store: PDFStore,
+    store: DefectExamples,
     seeds: Sequence[int],
     lines: Sequence[Line],
     runs: Sequence[Run],

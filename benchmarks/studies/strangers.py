@@ -21,9 +21,11 @@ from rich.table import Table
 
 from hpc.store.store import Store
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
-from train.data.store import PDFStore, read_store
+from train.data.store import Dataset
 from train.judging.familiarity import REFUSED, Familiarity
-from train.runs.rundir import read_config, read_rows
+from train.problems.defects.examples import DefectExamples
+from train.problems.defects.problem import read_problem
+from train.runs.rundir import load_model, read_rows
 
 _SEED = 7
 _COPIES = 14.0  # A, least length of the supercells that get defects
@@ -72,15 +74,15 @@ class Strangers:
         rows: of its test part.
     """
 
-    def __init__(self, store: PDFStore, rows: np.ndarray, count: int) -> None:
+    def __init__(self, store: DefectExamples, rows: np.ndarray, count: int) -> None:
         self._random = np.random.default_rng(_SEED)
         chosen = self._random.permutation(len(rows))[:count]
         self._structure, variant = store.rows[rows[chosen]].T
-        g = np.asarray(store.g.oindex[np.unique(self._structure)])
+        g = store.read("g", np.unique(self._structure))
         place = np.searchsorted(np.unique(self._structure), self._structure)
         self._host, self._defective = g[place, 0], g[place, variant]
         self._pdf = Store(store.path).description.pdf
-        self._r = store.r
+        self._r = store.points
 
     def familiar(self) -> Traces:
         return self._host, self._defective
@@ -164,14 +166,15 @@ def judge(run: Path, store_path: Path, count: int) -> list[dict[str, Any]]:
     """A row for each kind of stranger, for all kinds together, and for the familiar ones."""
     from sklearn.metrics import roc_auc_score
 
-    config = read_config(run)
-    store = read_store(store_path, config.recipe.pristine)
+    problem = read_problem(run)
+    store = problem.examples(Dataset.open(store_path))
     rows = read_rows(run, "test", store)
     rows = rows[store.label[tuple(store.rows[rows].T)] > 0]
-    familiarity = Familiarity.load(run)
+    model, _ = load_model(run)
+    familiarity, inputs = Familiarity.load(run, problem.views(model)), problem.inputs()
 
     def strangeness(traces: Traces) -> dict[str, np.ndarray]:
-        pairs = config.inputs(*(torch.from_numpy(g.astype(np.float32)) for g in traces))
+        pairs = inputs(*(torch.from_numpy(g.astype(np.float32)) for g in traces))
         by_view = familiarity.strangeness(pairs)
         return by_view | {"largest": np.max(list(by_view.values()), axis=0)}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.data.store import PDFStore
+from train.data.examples import Examples
 
 LANES = 16
 """At most; and at most as many processes can share the reading of a larger store."""
@@ -24,7 +24,7 @@ WINDOWED_ORDER = f"{LANES} lanes"
 class Window:
     """Consecutive global batches whose rows are in memory together."""
 
-    rows: np.ndarray  # (k, B) positions in `PDFStore.rows`; column c is of lane c modulo the lanes
+    rows: np.ndarray  # (k, B) positions in `Examples.rows`; column c is of lane c modulo the lanes
     random: np.ndarray  # (k, B) in -1..1, a random number of each row
     held: tuple[np.ndarray, ...]
     """By lane, the rows to hold: those of these batches and those that wait."""
@@ -48,7 +48,7 @@ class EpochOrder:
     """
 
     def __init__(
-        self, store: PDFStore, rows: np.ndarray, batch_size: int, seed: int, window: int | None
+        self, examples: Examples, rows: np.ndarray, batch_size: int, seed: int, window: int | None
     ) -> None:
         self.rows, self.seed = rows, seed
         self.batch_size = self.lanes = min(batch_size, len(rows))
@@ -56,9 +56,9 @@ class EpochOrder:
         self._windowed = window is not None
         if window is None:
             return
-        block = store.rows[rows, 0] // store.block_size
+        block = examples.rows[rows, 0] // examples.block_size
         self._shards = np.split(rows, np.flatnonzero(np.diff(block)) + 1)
-        at_once = min(max(1, window // store.block_size), len(self._shards))
+        at_once = min(max(1, window // examples.block_size), len(self._shards))
         most = max(1, min(LANES, at_once // 2))
         self.lanes = max(n for n in range(1, most + 1) if self.batch_size % n == 0)
         # What waits is less than a batch, and where there are lanes, up to a shard of each.

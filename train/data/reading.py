@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-Read = Callable[[np.ndarray], np.ndarray]
-"""Gives the arrays (n, ...) of ascending structures (n,)."""
+Arrays = Mapping[str, np.ndarray]
+Read = Callable[[np.ndarray], Arrays]
+"""Gives the arrays (n, ...), by name, of ascending structures (n,)."""
 
 
 class Share(NamedTuple):
@@ -26,11 +27,12 @@ class Held:
     """Arrays in memory."""
 
     structures: np.ndarray  # (m,) ascending
-    arrays: np.ndarray  # (m, ...)
+    arrays: Arrays  # (m, ...)
 
-    def of(self, structures: np.ndarray) -> np.ndarray:
-        """(n, ...) arrays of structures (n,) that are held."""
-        return self.arrays[np.searchsorted(self.structures, structures)]
+    def of(self, structures: np.ndarray) -> dict[str, np.ndarray]:
+        """(n, ...) arrays, by name, of structures (n,) that are held."""
+        places = np.searchsorted(self.structures, structures)
+        return {name: values[places] for name, values in self.arrays.items()}
 
 
 def hosts_at_once(budget: int, bytes_of_host: int, shard: int) -> int:
@@ -42,7 +44,7 @@ def hosts_at_once(budget: int, bytes_of_host: int, shard: int) -> int:
 
 
 def read_ahead(
-    shares: Iterable[Share], read: Read, shape: tuple[int, ...], shard: int
+    shares: Iterable[Share], read: Read, like: Arrays, shard: int
 ) -> Generator[tuple[Share, Held]]:
     """Each share with its arrays, of which a thread reads the next one's meanwhile.
 
@@ -51,7 +53,7 @@ def read_ahead(
 
     Args:
         read: called with structures of one shard at a time, in the thread.
-        shape: of the arrays of a structure, float32.
+        like: arrays of no structure (0, ...), which have shapes and types.
         shard: structures that are stored together.
 
     Raises:
@@ -60,19 +62,23 @@ def read_ahead(
     stopped = threading.Event()
 
     def load(structures: np.ndarray, present: Held | None) -> Held:
-        arrays = np.empty((len(structures), *shape), np.float32)
+        arrays = {
+            name: np.empty((len(structures), *of.shape[1:]), of.dtype) for name, of in like.items()
+        }
         missing = np.ones(len(structures), bool)
         if present is not None:
             missing = ~np.isin(structures, present.structures)
             # One by one, without a copy of all of them in between.
             for place in np.flatnonzero(~missing):
-                arrays[place] = present.of(structures[place])
+                for name, one in present.of(structures[place]).items():
+                    arrays[name][place] = one
         places = np.flatnonzero(missing)
         of_shard = structures[places] // shard
         for together in np.split(places, np.flatnonzero(np.diff(of_shard)) + 1):
             if stopped.is_set() or not len(together):
                 break
-            arrays[together] = read(structures[together])
+            for name, values in read(structures[together]).items():
+                arrays[name][together] = values
         return Held(structures, arrays)
 
     coming = iter(shares)

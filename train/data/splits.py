@@ -1,11 +1,8 @@
-"""Train, validation and test parts of a store, by host, by element, by space group or by row.
+"""Train, validation and test parts of a store, by groups of rows that a problem names.
 
-`host` is the honest default: all entries of one element in one space group stay together, since
-they differ by little more than a strain. `element` is harder: the test elements are never hosts
-in training. `space_group:225` has all of group 225 in test, none in training, and validates on
-other groups, by host. `row` shuffles single (structure, variant) rows, as the reference study
-did; nearly every test host is then also in training and THE ACCURACY IS NOT THAT OF AN UNSEEN
-CRYSTAL. It is kept for comparison with published numbers only.
+Where a split divides structures, as the defects problem's `row` does, THE ACCURACY IS NOT THAT OF
+AN UNSEEN CRYSTAL: nearly every test host is then also in training. Such a split is kept for
+comparison with published numbers only.
 """
 
 from __future__ import annotations
@@ -15,76 +12,36 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from train.data.store import PDFStore
+from train.data.examples import Examples
 
 PARTS = ("train", "val", "test")
 HELD_OUT = 0.1  # fraction of the rows in val, and again in test
 _TRAIN = PARTS.index("train")
-SPLIT_MEANING = {
-    "host": "all entries of one element in one space group stay in one part",
-    "element": "all entries of one element stay in one part",
-    "space_group": "the test part is all of this space group, which training never saw",
-    "row": "single PDFs at random: test hosts are also in training",
-}
 
 
-def split_meaning(split: str) -> str:
-    """What is held out together by `host`, `element`, `space_group:N` or `row`."""
-    return SPLIT_MEANING[split.partition(":")[0]]
+def split_rows(examples: Examples, split: str, seed: int) -> dict[str, np.ndarray]:
+    """Rows of each part, as ascending positions in `examples.rows`.
 
-
-def split_rows(store: PDFStore, split: str, seed: int) -> dict[str, np.ndarray]:
-    """Rows of each part, as ascending positions in `store.rows`.
-
-    Depends on ids, elements, space groups and the seed, never on the order of the structures.
+    Depends on names of groups, strata and the seed, never on the order of the structures.
 
     Raises:
         ValueError: there is no such split of this store, or a part would be empty.
     """
-    structure, variant = store.rows.T
-    space_groups = np.unique(store.space_group[np.unique(structure)])
-    splits = "host", "element", *(f"space_group:{number}" for number in space_groups), "row"
-    if split not in splits:
-        raise ValueError(f"split {split!r} of {store.path} is not one of {', '.join(splits)}")
-    if split == "row":
-        groups = len(structure)
-
-        def name_of_row(row: int) -> str:
-            return f"{store.id.item(structure.item(row))}#{variant.item(row)}"
-
-        part = assign_parts(name_of_row, np.ones(groups, int), seed)
-    else:
-        names, stratum, group = _groups_of_structures(store, split)
-        sizes = np.bincount(group[structure], minlength=len(names))
-        groups = int(np.count_nonzero(sizes))
-        left_out = split.startswith("space_group:")
-        held_out = ("val",) if left_out else ("test", "val")
-        part = assign_parts(names.__getitem__, sizes, seed, held_out, stratum)
-        if left_out:
-            part[stratum == int(split.partition(":")[2])] = PARTS.index("test")
-        part = part[group][structure]
+    grouping = examples.grouping(split)
+    sizes = np.bincount(grouping.of_row)
+    held_out = ("test", "val") if grouping.test is None else ("val",)
+    part = assign_parts(grouping.name, sizes, seed, held_out, grouping.stratum)
+    if grouping.test is not None:
+        part[grouping.test] = PARTS.index("test")
+    part = part[grouping.of_row]
     rows = {name: np.flatnonzero(part == code) for code, name in enumerate(PARTS)}
     for name in PARTS:
         if not len(rows[name]):
             raise ValueError(
-                f"the {split} split of {store.path} leaves no row for {name}: "
-                f"it has only {groups} groups; use a larger store"
+                f"the {split} split of {examples.path} leaves no row for {name}: "
+                f"it has only {np.count_nonzero(sizes)} groups; use a larger store"
             )
     return rows
-
-
-def _groups_of_structures(
-    store: PDFStore, split: str
-) -> tuple[list[str], np.ndarray | None, np.ndarray]:
-    """Names (k,) of what stays together, their strata (k,) if any, and each structure's (S,)."""
-    elements, element = np.unique(store.element, return_inverse=True)
-    if split == "element":
-        return elements.tolist(), None, element
-    numbers, number = np.unique(store.space_group, return_inverse=True)
-    pairs, group = np.unique(element * len(numbers) + number, return_inverse=True)
-    of_element, stratum = elements[pairs // len(numbers)], numbers[pairs % len(numbers)]
-    names = [f"{name} {number}" for name, number in zip(of_element, stratum, strict=True)]
-    return names, stratum, group
 
 
 def assign_parts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,16 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from train.data.leakage import Split, make_split
+from train.data.examples import Examples
+from train.data.leakage import Split
 from train.data.sources import Sources, window_of
-from train.data.store import read_store
+from train.data.store import Dataset
 from train.fitting.trainer import Trainer
 from train.fitting.watch import StopRequested, Watch
-from train.judging.calibration import CALIBRATION, fit_calibration
-from train.judging.evaluation import predict, score_all
+from train.judging.calibration import CALIBRATION
+from train.judging.evaluation import predict
 from train.judging.familiarity import REFERENCES, Familiarity
+from train.problems import Problem, find_problem
 from train.runs.rundir import (
     HISTORY,
     METRICS,
@@ -51,7 +53,7 @@ def fit(
     store_path: Path,
     run: Path,
     recipe: Recipe,
-    split: str,
+    split: str | None,
     seed: int,
     world: World,
     snapshot_seconds: float = SNAPSHOT_SECONDS,
@@ -63,25 +65,30 @@ def fit(
     kill it continues from the last snapshot.
 
     Args:
+        recipe: of the problem that is learned.
+        split: one of the problem's; None for its first.
         snapshot_seconds: between snapshots.
         tensorboard: write each epoch's record to `run`/tensorboard, too.
     """
     console = Console(quiet=not world.is_main, highlight=False)
     if recipe.deterministic:
         make_deterministic()
-    store = read_store(store_path, recipe.pristine)
-    window = window_of(store, recipe.draws, world)
-    config = RunConfig.of(store, recipe, split, seed, window)
-    world.on_main(lambda: prepare_run(run, config, lambda: make_split(store, split, seed)))
+    data = Dataset.open(store_path)
+    problem = find_problem(recipe.problem).of(data, recipe)
+    examples = problem.examples(data)
+    split = split or next(iter(examples.splits))
+    window = window_of(examples, problem.most_at_once, world)
+    config = RunConfig.of(problem, examples, split, seed, window)
+    world.on_main(lambda: prepare_run(run, config, lambda: problem.split(examples, split, seed)))
     if (run / METRICS).exists():
         metrics = read_json(run / METRICS)
         _say(console, f"{run} is already finished after {metrics['epochs']} epochs")
         return metrics
 
     config, parts = read_config(run), read_split(run)
-    _say_what_leaks(console, split, parts)
-    sources = Sources.of(store, recipe, config.inputs, seed, world)
-    trainer = Trainer(recipe, sources, parts.rows, seed, config.window, world)
+    _say_what_leaks(console, examples, split, parts)
+    sources = problem.sources(examples, seed, world)
+    trainer = Trainer(problem, sources, parts.rows, seed, config.window, world)
     training = Training(trainer, run, config.token, console)
     writer: AbstractContextManager[Callable] = nullcontext(lambda record: None)
     if tensorboard and world.is_main:
@@ -91,46 +98,44 @@ def fit(
             return None
     world.barrier()
     history = training.history
-    metrics = {"epochs": len(history), "best_epoch": best_epoch(history)["epoch"]}
-    metrics |= _final_scores(run, parts, sources, world)
+    metrics = {"epochs": len(history), "best_epoch": best_epoch(history, problem)["epoch"]}
+    metrics |= _final_scores(run, problem, parts, sources, world)
     metrics["seconds"] = round(sum(epoch["seconds"] for epoch in history), 3)
     if world.is_main:
-        _familiarity(run, parts, sources).save(run)
+        _familiarity(run, problem, parts, sources).save(run)
         write_json(run / METRICS, metrics)
     return metrics
 
 
-def _final_scores(run: Path, parts: Split, sources: Sources, world: World) -> dict[str, Any]:
+def _final_scores(
+    run: Path, problem: Problem, parts: Split, sources: Sources, world: World
+) -> dict[str, Any]:
     """Scores of the best model, calibrated on the validation part, on the held-out parts.
 
-    Those on the store's PDFs, and where training varied more than the defects, also on such PDFs.
+    Those on the store's rows, and where training varied more than these, also on varied ones.
     """
     model, _ = load_model(run, world.device)
-    store = sources.stored.store
-    target = {part: torch.from_numpy(store.target[parts.rows[part]]) for part in ("val", "test")}
     kinds = {"": sources.stored} | ({"_varied": sources.held_out} if sources.varies else {})
     found = {
-        (part, kind): predict(model, source, parts.rows[part], len(store.classes), world)
-        for part in target
+        (part, kind): predict(model, problem, source, parts.rows[part], world)
+        for part in ("val", "test")
         for kind, source in kinds.items()
     }
-    to_calibrate = found["val", list(kinds)[-1]]
-    calibration = fit_calibration(to_calibrate.outputs, target["val"], to_calibrate.regression)
+    calibration = problem.calibrate(found["val", list(kinds)[-1]])
     if world.is_main:
         write_text(run / CALIBRATION, calibration.model_dump_json() + "\n")
     scores: dict[str, Any] = {}
     for (part, kind), of_part in found.items():
         calibrated = of_part._replace(outputs=calibration.apply(of_part.outputs))
-        scored = score_all(calibrated, target[part], store.classes)
-        scores[part + kind] = scored | {"leakage": parts.leakage[part]}
+        scores[part + kind] = problem.judge(calibrated) | {"leakage": parts.leakage[part]}
     return scores
 
 
-def _familiarity(run: Path, parts: Split, sources: Sources) -> Familiarity:
+def _familiarity(run: Path, problem: Problem, parts: Split, sources: Sources) -> Familiarity:
     train, val = (evenly(parts.rows[part], REFERENCES) for part in ("train", "val"))
     known, held_out = sources.training.samples(train), sources.held_out.samples(val)
-    model, config = load_model(run)
-    return Familiarity.fit(model, np.array(config.r), known.pairs.cpu(), held_out.pairs.cpu())
+    model, _ = load_model(run)
+    return Familiarity.fit(problem.views(model), known.inputs.cpu(), held_out.inputs.cpu())
 
 
 def evenly(rows: np.ndarray, most: int) -> np.ndarray:
@@ -174,9 +179,13 @@ class Training:
     @property
     def _is_finished(self) -> bool:
         history, patience = self.history, self.trainer.recipe.patience
-        if patience and history and len(history) - best_epoch(history)["epoch"] >= patience:
+        if patience and history and len(history) - self._best_epoch["epoch"] >= patience:
             return True
         return len(history) >= self.trainer.recipe.epochs
+
+    @property
+    def _best_epoch(self) -> dict[str, float]:
+        return best_epoch(self.history, self.trainer.problem)
 
     @property
     def _place(self) -> str:
@@ -191,10 +200,10 @@ class Training:
             if self._step % _STEPS_BETWEEN_CHECKS == 0:
                 show(epoch + self._step / batches)
                 self._save_if_due(watch)
-        self._end_epoch(*self.trainer.validate(lambda: self._save_if_due(watch)))
+        self._end_epoch(self.trainer.validate(lambda: self._save_if_due(watch)))
         show(epoch + 1)
 
-    def _end_epoch(self, val_loss: float, val_accuracy: float) -> None:
+    def _end_epoch(self, validated: Mapping[str, float]) -> None:
         train_loss = float(self.world.sum(self._loss)) / self.trainer.order.batches
         if not math.isfinite(train_loss):
             raise ValueError(
@@ -204,13 +213,12 @@ class Training:
         record = {
             "epoch": len(self.history) + 1,
             "train_loss": train_loss,
-            "val_loss": val_loss,
-            "val_accuracy": val_accuracy,
+            **validated,
             "learning_rate": float(self.trainer.optimizer.param_groups[0]["lr"]),
             "seconds": round(time.perf_counter() - self._began, 3),
         }
         self.history.append(record)
-        if best_epoch(self.history) is record:
+        if self._best_epoch is record:
             state = self.trainer.best_model.state_dict()
             self._best = {key: value.clone() for key, value in state.items()}
         self._began, self._step = time.perf_counter(), 0
@@ -218,11 +226,12 @@ class Training:
         if self.world.is_main:
             with (self.run / HISTORY).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
+        shown = {"train_loss": train_loss, **validated}
+        scores = (f"{name.replace('_', ' ')} {value:.4f}" for name, value in shown.items())
         _say(
             self.console,
-            f"epoch {record['epoch']:3d}/{self.trainer.recipe.epochs}  "
-            f"train loss {record['train_loss']:.4f}  val loss {val_loss:.4f}  "
-            f"val accuracy {val_accuracy:.4f}  {record['seconds']:.1f} s",
+            f"epoch {record['epoch']:3d}/{self.trainer.recipe.epochs}  {'  '.join(scores)}  "
+            f"{record['seconds']:.1f} s",
         )
 
     def _save_if_due(self, watch: Watch) -> None:
@@ -259,11 +268,14 @@ class Training:
             )
 
 
-def _say_what_leaks(console: Console, split: str, parts: Split) -> None:
+def _say_what_leaks(console: Console, examples: Examples, split: str, parts: Split) -> None:
     test = parts.leakage["test"]
-    if split == "row":
+    if examples.splits[split].leaks:
         shared = f"{test['hosts_in_training']} of {test['hosts']} test hosts"
-        _say(console, f"warning: the row split has {shared} in training, too: for comparison only")
+        _say(
+            console,
+            f"warning: the {split} split has {shared} in training, too: for comparison only",
+        )
     elif left_out := parts.leakage["left_out"]:
         hosts = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
         _say(console, f"not trained on, as too like held-out hosts: {len(left_out)} ({hosts})")

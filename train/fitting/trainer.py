@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from itertools import tee
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.nn import functional as F
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from train.data.order import EpochOrder, Window
 from train.data.reading import Share
-from train.data.sources import Samples, Sources
-from train.data.store import stretch_pairs
+from train.data.sources import Batch, Sources
 from train.fitting.graphs import GraphedStep
 from train.fitting.optimisation import RunningAverage, make_optimizer, make_scheduler
 from train.judging.evaluation import predict
-from train.models import Model, Outputs, build_model
+from train.problems import Problem
 from train.setup.distributed import World, sum_in_rank_order
-from train.setup.recipes import Recipe
 
-ERROR_SCALE = 0.05
-"""Of regressions, below which their loss is quadratic: most errors count as they are, and those of
-rows that cannot be known do not outweigh the rest."""
-DEVIATION_WEIGHT = 0.01
-"""Of the likelihood of the errors. Adam's steps do not depend on it; it keeps the gradient of the
-deviations, which shape nothing else, from deciding how the others are clipped."""
 _ROWS_TO_STANDARDISE = 4096
 """Training rows from which a network takes the standardisation of its inputs."""
 
@@ -46,17 +38,17 @@ class Trainer:
 
     def __init__(
         self,
-        recipe: Recipe,
+        problem: Problem,
         sources: Sources,
         rows: dict[str, np.ndarray],
         seed: int,
         window: int | None,
         world: World,
     ) -> None:
-        store = sources.stored.store
-        self.recipe, self.sources, self.store, self.rows = recipe, sources, store, rows
-        self.seed, self.world = seed, world
-        self.order = EpochOrder(store, rows["train"], recipe.batch_size, seed, window)
+        recipe, examples = problem.recipe, sources.stored.examples
+        self.problem, self.recipe, self.sources, self.rows = problem, recipe, sources, rows
+        self.examples, self.seed, self.world = examples, seed, world
+        self.order = EpochOrder(examples, rows["train"], recipe.batch_size, seed, window)
         self.lanes = self.order.lanes_of(world.rank, world.size)
         self.columns = self.order.columns_of(world.rank, world.size)
         if self.order.fewest_rows(world.size) < recipe.accumulation:
@@ -64,17 +56,13 @@ class Trainer:
                 f"{world.size} processes with accumulation = {recipe.accumulation} leave some "
                 f"without a row of a batch of {self.order.batch_size}; use fewer"
             )
-        self.classes = len(store.classes)
-        counts = np.bincount(store.target[rows["train"]], minlength=self.classes)
-        weight = counts.sum() / (self.classes * np.maximum(counts, 1))
-        self.class_weight = torch.from_numpy(weight).float().to(world.device)
 
         torch.manual_seed(seed)
-        model: Model = build_model(
-            recipe.model, store.r.tolist(), self.classes, dropout=recipe.dropout
-        )
+        model = problem.model()
         if world.is_main:  # rows from all over the store, which one process reads for all
-            model.fit_inputs(self._pairs_to_standardise().cpu())
+            model.fit_inputs(self._inputs_to_standardise().cpu())  # type: ignore[operator]
+        layout = problem.layout(model)
+        self.objective = problem.objective(examples, rows["train"], layout, world.device)
         self.model = model.to(world.device)
         for buffer in self.model.buffers():
             world.take_from_main(buffer)
@@ -84,16 +72,16 @@ class Trainer:
             self.average = RunningAverage(self.model, recipe.average_decay)
         self.optimizer = make_optimizer(recipe, self.model)
         self.scheduler = make_scheduler(recipe, self.optimizer, self.order.batches)
-        self._update: Callable[..., torch.Tensor] = self.update
+        self._update: Callable[..., Tensor] = self.update
         if world.device.type == "cuda" and world.size == 1:
             self._update = GraphedStep(self.update)
 
-    def _pairs_to_standardise(self) -> torch.Tensor:
+    def _inputs_to_standardise(self) -> Tensor:
         rows = self.rows["train"]
         if len(rows) > _ROWS_TO_STANDARDISE:
             random = np.random.default_rng(self.seed)
             rows = np.sort(random.choice(rows, _ROWS_TO_STANDARDISE, replace=False))
-        return self.sources.training.samples(rows).pairs
+        return self.sources.training.samples(rows).inputs
 
     def _in_parallel(self) -> torch.nn.Module:
         if self.world.size == 1:
@@ -107,15 +95,15 @@ class Trainer:
         return parallel
 
     @property
-    def best_model(self) -> Model:
+    def best_model(self) -> nn.Module:
         """The weights to evaluate: the running average where there is one."""
-        return cast(Model, self.average.module) if self.average else self.model
+        return self.average.module if self.average else self.model
 
-    def steps(self, epoch: int, start: int = 0) -> Iterator[torch.Tensor]:
+    def steps(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
         """Take the epoch's steps from `start` on.
 
         Yields:
-            After each step, this process's share of the batch's weighted mean loss.
+            After each step, this process's share of the batch's loss, as it is shown.
         """
         self.parallel.train()
         windows, coming = tee(self._windows_from(epoch, start))
@@ -135,18 +123,19 @@ class Trainer:
 
     def _share(self, window: Window) -> Share:
         held = np.concatenate([window.held[lane] for lane in self.lanes])
-        structures = np.unique(self.store.rows[held, 0])
+        structures = np.unique(self.examples.rows[held, 0])
         return Share(window.rows[:, self.columns].ravel(), structures)
 
-    def _steps_of(
-        self, window: Window, samples: Samples, epoch: int, first: int
-    ) -> Iterator[torch.Tensor]:
+    def _steps_of(self, window: Window, samples: Batch, epoch: int, first: int) -> Iterator[Tensor]:
         """Steps on this process's share of each global batch of a window."""
         rank, device, width = self.world.rank, self.world.device, len(self.columns)
-        target = torch.from_numpy(self.store.target[window.rows]).to(device)
-        weight_sum = self.class_weight[target].sum(1)
-        factor = 1 + self.recipe.stretch * window.random[:, self.columns]
-        stretch = torch.from_numpy(factor).float().to(device)
+        whole = {
+            name: torch.from_numpy(values[window.rows]).to(device)
+            for name, values in self.examples.targets.items()
+        }
+        n_rows = torch.full((len(window.rows),), float(self.order.batch_size), device=device)
+        weights = {"rows": n_rows, **self.objective.weights(whole)}
+        random = torch.from_numpy(window.random[:, self.columns]).to(device)
         for batch in range(len(window.rows)):
             if self.recipe.dropout:
                 # Masks differ between processes, and are the same again after a resume.
@@ -154,11 +143,10 @@ class Trainer:
                 torch.manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
             of = slice(batch * width, (batch + 1) * width)
             loss = self._update(
-                samples.pairs[of],
-                samples.target[of],
-                samples.regression[of],
-                stretch[batch],
-                weight_sum[batch],
+                samples.inputs[of],
+                random[batch],
+                {name: values[of] for name, values in samples.targets.items()},
+                {name: values[batch] for name, values in weights.items()},
             )
             if self.recipe.schedule == "onecycle":
                 self.scheduler.step()
@@ -168,80 +156,65 @@ class Trainer:
 
     def update(
         self,
-        pairs: torch.Tensor,
-        target: torch.Tensor,
-        regression: torch.Tensor,
-        stretch: torch.Tensor,
-        weight_sum: torch.Tensor,
-    ) -> torch.Tensor:
+        inputs: Tensor,
+        random: Tensor,
+        targets: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor],
+    ) -> Tensor:
         """An optimiser's step on a global batch, of which this process has b rows.
 
         Args:
-            pairs: (b, 2, R), target (b,) and regression (b, 2) as in `Samples`.
-            stretch: (b,) factor of r.
-            weight_sum: () sum of the class weights of the global batch.
+            inputs: (b, ...) and targets (b, ...) as in `Batch`.
+            random: (b,) as of `Problem.augment`.
+            weights: () of the global batch, as of `Objective.losses`.
 
         Returns:
-            () this process's share of the batch's weighted mean loss.
+            () this process's share of the batch's loss, as it is shown.
         """
-        if self.recipe.stretch:
-            pairs = stretch_pairs(pairs, stretch, self.store.start)
+        inputs = self.problem.augment(inputs, random)
         self.optimizer.zero_grad()
-        of_pairs, of_target, of_regression = (
-            # As many on every process, of which each may sum over all in every pass.
-            whole.tensor_split(self.recipe.accumulation)
-            for whole in (pairs, target, regression)
-        )
-        shown = torch.zeros((), device=pairs.device)
-        for part in range(len(of_pairs)):
-            together = part == len(of_pairs) - 1 or self.world.size == 1
+        parts = self.recipe.accumulation
+        # As many on every process, of which each may sum over all in every pass.
+        of_inputs = inputs.tensor_split(parts)
+        of_targets = {name: values.tensor_split(parts) for name, values in targets.items()}
+        shown = torch.zeros((), device=inputs.device)
+        for part in range(parts):
+            together = part == parts - 1 or self.world.size == 1
+            batch = Batch(of_inputs[part], {name: of[part] for name, of in of_targets.items()})
             with nullcontext() if together else self.parallel.no_sync():  # type: ignore[operator]
-                loss, extra = self.loss(
-                    of_pairs[part], of_target[part], of_regression[part], weight_sum
-                )
+                loss, of_batch = self.loss(batch, weights)
                 # Gradients are averaged over processes, the loss is a sum.
-                ((loss + extra) * self.world.size).backward()
-            shown += loss.detach()
+                (loss * self.world.size).backward()
+            shown += of_batch.detach()
         if self.recipe.gradient_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_norm)
         self.optimizer.step()
         return shown
 
-    def loss(
-        self,
-        pairs: torch.Tensor,
-        target: torch.Tensor,
-        regression: torch.Tensor,
-        weight_sum: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor | float]:
-        """What rows add to the batch's weighted cross entropy, and to its other terms."""
+    def loss(self, batch: Batch, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What rows add to the batch's loss, and to the part of it that is shown."""
         is_mixed = self.recipe.precision == "bfloat16"
-        with torch.autocast(pairs.device.type, torch.bfloat16, enabled=is_mixed):
-            output = self.parallel(pairs)
-        output = output.float()
-        logits, mean, log_deviation = Outputs.of(output, self.classes)
-        loss = F.cross_entropy(logits, target, self.class_weight, reduction="sum") / weight_sum
-        if not mean.shape[1]:
-            return loss, 0.0
-        error = F.smooth_l1_loss(mean, regression, reduction="sum", beta=ERROR_SCALE)
-        # Of a Laplace density of the errors, found by means that this does not move.
-        away = (mean.detach() - regression).abs() * (-log_deviation).exp()
-        error = error + DEVIATION_WEIGHT * (away + log_deviation).sum()
-        scale = self.recipe.regression_weight / (self.order.batch_size * mean.shape[1])
-        return loss, scale * error
+        with torch.autocast(batch.inputs.device.type, torch.bfloat16, enabled=is_mixed):
+            output = self.parallel(batch.inputs)
+        terms = self.objective.losses(output.float(), batch, weights)
+        shares = [(term.sum / term.weight, term.is_shown) for term in terms]
+        total = sum(share for share, _ in shares)
+        return cast(Tensor, total), cast(Tensor, sum(share for share, shown in shares if shown))
 
-    def validate(self, check: Callable[[], object]) -> tuple[float, float]:
-        """Weighted loss and accuracy on the validation rows; equal on every process."""
-        rows = self.rows["val"]
+    def validate(self, check: Callable[[], object]) -> dict[str, float]:
+        """Scores of the validation rows, `val_loss` among them; equal on every process."""
         found = predict(
-            self.best_model, self.sources.held_out, rows, self.classes, self.world, check
+            self.best_model,
+            self.problem,
+            self.sources.held_out,
+            self.rows["val"],
+            self.world,
+            check,
         )
-        logits = found.outputs.logits
-        target = torch.from_numpy(self.store.target[rows])
-        loss = float(F.cross_entropy(logits, target, self.class_weight.cpu()))
+        scores = self.objective.validate(found)
         if self.recipe.schedule == "plateau":
-            self.scheduler.step(metrics=loss)
-        return loss, float((logits.argmax(1) == target).float().mean())
+            self.scheduler.step(metrics=scores["val_loss"])
+        return scores
 
     def state_dict(self) -> dict[str, Any]:
         return {name: part.state_dict() for name, part in self._parts.items()}

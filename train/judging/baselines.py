@@ -1,15 +1,9 @@
-"""scikit-learn's classifiers on a store's splits, with the scaling and the scores of the networks.
-
-What they see of a scaled pair is the pristine trace, the change at unit norm and ln of its norm,
-each column standardised on the training rows: with the bare change, whose size varies by three
-orders of magnitude with the defect and its concentration, all that were tried did worse.
-"""
+"""scikit-learn's classifiers on a store's splits, with the scores of the networks."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,12 +19,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from train.data.leakage import make_split
-from train.data.sources import StoreSource
-from train.data.splits import PARTS
-from train.data.store import read_store
-from train.judging.evaluation import score
-from train.problems.defects.inputs import PairInput, Scaling
+from train.judging.scores import score_classes
 
 METHODS: dict[str, Callable[[int], ClassifierMixin]] = {
     "naive Bayes": lambda seed: GaussianNB(),
@@ -49,40 +38,34 @@ METHODS: dict[str, Callable[[int], ClassifierMixin]] = {
 LEAST_PROBABILITY = 1e-12  # in place of 0, whose logarithm is not finite
 
 
-def score_baselines(
-    store_path: Path | str, split: str, scaling: Scaling, seed: int
-) -> dict[str, Any]:
-    """Scores of each method of METHODS on the test part, as `evaluation.score` has them.
+def score_methods(
+    columns: Mapping[str, np.ndarray],
+    target: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """Scores of each method of METHODS on the test part, as of `scores.score_classes`.
 
     The validation part is used for one thing only: the support vector machine has no
     probabilities, so a sigmoid of its decisions is fitted there (Platt, 1999).
+
+    Args:
+        columns: by part, (n, k), which are standardised on the training part.
+        target: by part, (n,) class of each row.
     """
-    store = read_store(store_path)
-    parts = make_split(store, split, seed)
-    source = StoreSource(store, PairInput(scaling), torch.device("cpu"), resident=False)
-    raw = {name: pair_columns(source.samples(parts.rows[name]).pairs) for name in PARTS}
-    scaler = StandardScaler().fit(raw["train"])
-    columns = {name: scaler.transform(values) for name, values in raw.items()}
-    target = {name: store.target[parts.rows[name]] for name in PARTS}
+    scaler = StandardScaler().fit(columns["train"])
+    scaled = {part: scaler.transform(values) for part, values in columns.items()}
     methods = {}
     for name, make in METHODS.items():
         began = time.perf_counter()
-        model = make(seed).fit(columns["train"], target["train"])
+        model = make(seed).fit(scaled["train"], target["train"])
         if not hasattr(model, "predict_proba"):
             model = CalibratedClassifierCV(FrozenEstimator(model))
-            model.fit(columns["val"], target["val"])
-        logits = log_probabilities(model, columns["test"], len(store.classes))
-        scores = score(logits, torch.from_numpy(target["test"]), store.classes)
+            model.fit(scaled["val"], target["val"])
+        logits = log_probabilities(model, scaled["test"], len(classes))
+        scores = score_classes(logits, torch.from_numpy(target["test"]), classes)
         methods[name] = scores | {"seconds": round(time.perf_counter() - began, 2)}
-    chosen = {"split": split, "scaling": scaling, "seed": seed, "fingerprint": store.fingerprint}
-    return chosen | {"leakage": parts.leakage["test"], "methods": methods}
-
-
-def pair_columns(pairs: torch.Tensor) -> np.ndarray:
-    """(n, 2 R + 1) pristine, change at unit norm and ln of its norm, of scaled pairs (n, 2, R)."""
-    pristine, change = pairs[:, 0], pairs[:, 1] - pairs[:, 0]
-    size = change.norm(dim=1, keepdim=True).clamp(min=torch.finfo(pairs.dtype).tiny)
-    return torch.cat([pristine, change / size, size.log()], dim=1).numpy()
+    return methods
 
 
 def log_probabilities(model: Any, columns: np.ndarray, n_classes: int) -> torch.Tensor:

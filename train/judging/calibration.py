@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch.nn import functional as F
 
+from train.judging.evaluation import Predicted
 from train.models import Outputs
 
 CALIBRATION = "calibration.json"
@@ -19,38 +21,56 @@ _MOST_TEMPERATURE = 20.0
 class Calibration(BaseModel):
     """Factors fitted on the validation part; without a fit they change nothing.
 
-    The temperature divides the logits (Guo et al., ICML 2017, DOI 10.48550/arXiv.1706.04599).
-    Standard deviations are multiplied so that 68 % of the values lie within one.
+    The temperatures divide the logits of the classes and of the labels (Guo et al., ICML 2017, DOI
+    10.48550/arXiv.1706.04599). Standard deviations are multiplied so that 68 % of the values lie
+    within one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     temperature: float = 1.0
+    label_temperature: float = 1.0
     deviation_factors: tuple[float, ...] = ()
 
     def apply(self, outputs: Outputs) -> Outputs:
         log_deviation = outputs.log_deviation
         if self.deviation_factors:
             log_deviation = log_deviation + log_deviation.new_tensor(self.deviation_factors).log()
-        return Outputs(outputs.logits / self.temperature, outputs.mean, log_deviation)
+        return outputs._replace(
+            logits=outputs.logits / self.temperature,
+            labels=outputs.labels / self.label_temperature,
+            log_deviation=log_deviation,
+        )
 
 
-def fit_calibration(
-    outputs: Outputs, target: torch.Tensor, regression: torch.Tensor
-) -> Calibration:
-    """Calibration of outputs for classes (n,) and true values (n, regressions)."""
+def fit_calibration(found: Predicted) -> Calibration:
+    """Calibration of outputs, as far as they have classes, labels and regressions.
+
+    True values are the targets `class` (n,), `labels` (n, L) and `regression` (n, K).
+    """
+    outputs, targets = found
+    factors: dict[str, float | tuple[float, ...]] = {}
+    if outputs.logits.shape[1]:
+        logits, of_class = outputs.logits.double().cpu(), targets["class"].cpu()
+        factors["temperature"] = _temperature(lambda t: F.cross_entropy(logits / t, of_class))
+    if outputs.labels.shape[1]:
+        raw, truth = outputs.labels.double().cpu(), targets["labels"].double().cpu()
+        factors["label_temperature"] = _temperature(
+            lambda t: F.binary_cross_entropy_with_logits(raw / t, truth)
+        )
+    if outputs.mean.shape[1]:
+        errors = (outputs.mean - targets["regression"]).abs() / outputs.log_deviation.exp()
+        within = errors.double().quantile(WITHIN_ONE_DEVIATION, dim=0).clamp(min=1e-3)
+        factors["deviation_factors"] = tuple(within.tolist())
+    return Calibration.model_validate(factors)
+
+
+def _temperature(loss: Callable[[float], torch.Tensor]) -> float:
+    """The one of the least loss."""
     from scipy.optimize import minimize_scalar
 
-    logits, target = outputs.logits.double().cpu(), target.cpu()
     ends = math.log(1 / _MOST_TEMPERATURE), math.log(_MOST_TEMPERATURE)
-    found = minimize_scalar(
-        lambda log: float(F.cross_entropy(logits / math.exp(log), target)), bounds=ends
-    )
-    factors: list[float] = []
-    if outputs.mean.shape[1]:
-        errors = (outputs.mean - regression).abs() / outputs.log_deviation.exp()
-        factors = errors.double().quantile(WITHIN_ONE_DEVIATION, dim=0).clamp(min=1e-3).tolist()
-    return Calibration(temperature=math.exp(found.x), deviation_factors=tuple(factors))
+    return math.exp(minimize_scalar(lambda log: float(loss(math.exp(log))), bounds=ends).x)
 
 
 def read_calibration(run: Path) -> Calibration:

@@ -12,22 +12,22 @@ import zipfile
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from safetensors.torch import load_file, save
+from torch import nn
 
 from pdfcalc.files import require_place, write_atomically
+from train.data.examples import Examples
 from train.data.leakage import Split
 from train.data.order import WINDOWED_ORDER
 from train.data.splits import PARTS
-from train.data.store import PDFStore
-from train.models import Model, build_model
-from train.problems.defects.inputs import PairInput
+from train.problems import Problem, find_problem
 from train.setup.recipes import Recipe
 
 CONFIG, HISTORY, METRICS = "config.json", "metrics.jsonl", "metrics.json"
@@ -37,53 +37,60 @@ SNAPSHOT_FORMAT = 3
 _SPLIT_REMEDY = "the same `defectpdf train` makes it again"
 
 
+def _problem_of(fields: Any) -> Any:
+    """The problem of some name from its fields."""
+    return find_problem(fields["name"]).model_validate(fields) if type(fields) is dict else fields
+
+
 class RunConfig(BaseModel):
     """What a run is; a run continues only under an equal `choices`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recipe: Recipe
+    problem: Annotated[SerializeAsAny[Problem], BeforeValidator(_problem_of)]
+    """With the recipe and all that it knows of the store."""
     split: str
+    split_meaning: str
+    split_leaks: bool
     seed: int
     store: str
     fingerprint: str
-    input_hash: str | None = None
+    input_hash: str | None
     """Of the store's run description and hosts; None where it has none."""
-    classes: tuple[str, ...]
-    r: tuple[float, ...]
-    instrument: dict[str, Any] | None
-    """[pdf] of the store's run description; None where it has none."""
+    description: dict[str, Any]
+    """The store's run description; empty where it has none."""
     window: int | None
     """Hosts in memory at once while training; None for all. It decides the order of the rows."""
     versions: dict[str, str]
 
     @property
-    def inputs(self) -> PairInput:
-        """What makes the network's input of two traces."""
-        return PairInput(self.recipe.scaling, self.recipe.absorbed, self.r)
+    def recipe(self) -> Recipe:
+        return self.problem.recipe
 
     @classmethod
     def of(
-        cls, store: PDFStore, recipe: Recipe, split: str, seed: int, window: int | None
+        cls, problem: Problem, examples: Examples, split: str, seed: int, window: int | None
     ) -> RunConfig:
-        packages = ("torch", "numpy", "zarr")
+        """ValueError if the problem has no such split."""
+        packages, grouping = ("torch", "numpy", "zarr"), examples.grouping(split)
         return cls(
-            recipe=recipe,
+            problem=problem,
             split=split,
+            split_meaning=grouping.meaning,
+            split_leaks=grouping.leaks,
             seed=seed,
-            store=str(store.path.resolve()),
-            fingerprint=store.fingerprint,
-            input_hash=store.attributes.get("input_hash"),
-            classes=store.classes,
-            r=tuple(store.r.tolist()),
-            instrument=store.attributes.get("run", {}).get("pdf"),
+            store=str(examples.path.resolve()),
+            fingerprint=examples.fingerprint,
+            input_hash=examples.data.attributes.get("input_hash"),
+            description=examples.data.description,
             window=window,
             versions={"python": platform.python_version()} | {p: version(p) for p in packages},
         )
 
     @property
     def choices(self) -> dict[str, Any]:
-        chosen = {"store ids": self.fingerprint[:12], "split": self.split, "seed": self.seed}
+        chosen: dict[str, Any] = {"problem": self.problem.name, "split": self.split}
+        chosen |= {"seed": self.seed, "store ids": self.fingerprint[:12]}
         if self.input_hash:
             chosen["store inputs"] = self.input_hash[:12]
         recipe = self.recipe.model_dump(mode="json")
@@ -189,30 +196,32 @@ def _has_begun(run: Path) -> bool:
 
 
 def read_config(run: Path) -> RunConfig:
+    """ValueError if `run` is no run directory, or one that this version does not know."""
+    path = run / CONFIG
     try:
-        return RunConfig.model_validate_json((run / CONFIG).read_text())
+        content = read_json(path)
     except FileNotFoundError as error:
         raise ValueError(f"{run} is not a run directory: it has no {CONFIG}") from error
+    if isinstance(content, dict) and "recipe" in content and "problem" not in content:
+        raise ValueError(f"{path} is of an older version of defectpdf: train {run} again")
+    try:
+        return RunConfig.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"])
-        where = f"{run / CONFIG}: {place}" if place else f"{run / CONFIG}"
-        raise ValueError(f"{where}: {first['msg']}") from error
+        where = f"{path}: {place}" if place else f"{path}"
+        raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
-def read_rows(run: Path, part: str, store: PDFStore) -> np.ndarray:
-    """Rows of a part of the run's split, after checking that `store` is what was split."""
+def read_rows(run: Path, part: str, examples: Examples) -> np.ndarray:
+    """Rows of a part of the run's split, after checking that `examples` are what was split."""
     if part not in PARTS:
         raise ValueError(f"split {part!r} is not one of {', '.join(PARTS)}")
     config = read_config(run)
-    if config.fingerprint != store.fingerprint:
+    if config.fingerprint != examples.fingerprint:
         raise ValueError(
-            f"{store.path} is not the store that {run} was trained on ({config.store}): "
+            f"{examples.path} is not the store that {run} was trained on ({config.store}): "
             "its structure ids or labels differ, so the split does not apply"
-        )
-    if not np.array_equal(config.r, store.r):
-        raise ValueError(
-            f"{store.path} has other points of r than {config.store}; {run} needs those"
         )
     return read_split(run).rows[part]
 
@@ -224,20 +233,19 @@ def read_history(run: Path) -> list[dict[str, float]]:
     return [_parsed(line, path) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def best_epoch(history: list[dict[str, float]]) -> dict[str, float]:
-    """The record with the highest validation accuracy, at equal accuracy the lowest loss."""
-    return max(history, key=lambda record: (record["val_accuracy"], -record["val_loss"]))
+def best_epoch(history: list[dict[str, float]], problem: Problem) -> dict[str, float]:
+    """The first record of the most merit."""
+    return max(history, key=problem.merit)
 
 
 def save_model(run: Path, state: dict[str, torch.Tensor]) -> None:
     write_atomically(run / MODEL, lambda path: path.write_bytes(save(state)))
 
 
-def load_model(run: Path, device: torch.device | str = "cpu") -> tuple[Model, RunConfig]:
+def load_model(run: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, RunConfig]:
     """The best model of a run, in evaluation mode, and the run's configuration."""
     config = read_config(run)
-    recipe = config.recipe
-    model = build_model(recipe.model, config.r, len(config.classes), dropout=recipe.dropout)
+    model = config.problem.model()
     try:
         model.load_state_dict(load_file(run / MODEL))
     except FileNotFoundError as error:

@@ -4,41 +4,28 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
-
-from train.problems.defects.fresh_draws import Variation
-from train.problems.defects.inputs import ABSORBABLE, Absorbed, Scaling
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 
 class Recipe(BaseModel):
+    """What any problem lets one choose; a problem's own recipe adds to it."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
+    problem: ClassVar[str]
+    """Name of the problem that it is a recipe of."""
+
     name: str
-    model: Literal["reciprocal", "residual", "reference"]
-    scaling: Scaling
+    model: str | None = Field(default=None, description="network; None for what suits the input")
     epochs: PositiveInt
     batch_size: PositiveInt = Field(description="rows in a global batch, over all processes")
     learning_rate: PositiveFloat
-    schedule: Literal["onecycle", "plateau"]
+    schedule: Literal["onecycle", "plateau"] = "onecycle"
     weight_decay: float = Field(default=0.0, ge=0)
     gradient_norm: float = Field(default=0.0, ge=0, description="clipped to; 0 for no clipping")
-    regression_weight: float = Field(
-        default=0.0, ge=0, description="of also fitting concentration and atomic-number ratio"
-    )
-    stretch: float = Field(
-        default=0.0, ge=0, lt=0.5, description="largest random relative stretch of r in training"
-    )
     average_decay: float = Field(
         default=0.0, ge=0, lt=1, description="of the running average of the weights; 0 for none"
     )
@@ -55,98 +42,37 @@ class Recipe(BaseModel):
         "NVIDIA GPUs float32 means TF32 in convolutions, which is torch's own default",
     )
     deterministic: bool = Field(default=False, description="the same bits each time")
-    pristine: bool = Field(default=False, description="no defect at all is a class, too")
-    absorbed: tuple[Absorbed, ...] = Field(
-        default=(), description="what a refinement of the host has taken up of the change"
-    )
-    draws: Literal["store", "streaming"] = Field(
-        default="store", description="train on the store's variants, or on fresh ones each epoch"
-    )
-    variation: Variation = Field(
-        default=Variation(), description="of hosts and instrument, where draws are streaming"
-    )
-
-    @model_validator(mode="after")
-    def _varies_what_is_drawn(self) -> Recipe:
-        if self.draws == "store" and self.variation != Variation():
-            raise ValueError("variation needs --draws streaming: the store's PDFs are as they are")
-        return self
 
 
-# docs/training.md says what was tried. 40 epochs take less than four minutes on two cores.
-_DEFAULT = Recipe(
-    name="default",
-    model="reciprocal",
-    scaling="shared",
-    epochs=40,
-    batch_size=64,
-    learning_rate=3e-3,
-    schedule="onecycle",
-    weight_decay=0.05,
-    gradient_norm=1.0,
-    regression_weight=1.0,
-    stretch=0.08,
-    average_decay=0.998,
-)
-
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        # The reference study's choices; its normalisation is in the model.
-        Recipe(
-            name="reference",
-            model="reference",
-            scaling="trace",
-            epochs=500,
-            batch_size=32,
-            learning_rate=1e-4,
-            schedule="plateau",
-            dropout=0.5,
-        ),
-        _DEFAULT,
-        # For measured PDFs of any instrument, against a host that was refined: docs/measured.md.
-        _DEFAULT.model_copy(
-            update={
-                "name": "measured",
-                "pristine": True,
-                "absorbed": ABSORBABLE,
-                "draws": "streaming",
-                "epochs": 60,
-                "variation": Variation(
-                    strain=0.03,
-                    uiso=0.5,
-                    qmax=(14.0, 40.0),
-                    qdamp=(0.0, 0.08),
-                    qbroad=(0.0, 0.05),
-                    rmax=(15.0, 30.0),
-                    noise=0.03,
-                    distortion=0.1,
-                    epochs=4,
-                ),
-            }
-        ),
-    )
-}
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
 
-def make_recipe(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
+def make_recipe(
+    recipes: Mapping[str, AnyRecipe], name: str, changes: Mapping[str, Any] | None = None
+) -> AnyRecipe:
     """A named recipe with other choices in place of its own.
 
     Args:
-        changes: by the recipe's keys; those of `variation` as `variation.strain`.
+        recipes: of a problem, by name.
+        changes: by the recipe's keys; those of a choice with parts as `variation.strain`.
+
+    Raises:
+        ValueError: there is no such recipe or key, or a value is impossible.
     """
-    if name not in RECIPES:
-        raise ValueError(f"recipe {name!r} is not one of {', '.join(RECIPES)}")
-    content = RECIPES[name].model_dump()
+    if name not in recipes:
+        raise ValueError(f"recipe {name!r} is not one of {', '.join(recipes)}")
+    recipe = recipes[name]
+    content = recipe.model_dump()
+    keys = list(_keys(type(recipe)))
     for key, value in (changes or {}).items():
+        _refuse_unknown(key, keys)
         place, _, inner = key.partition(".")
-        _refuse_unknown(key)
         if inner:
             content[place][inner] = value
         else:
             content[place] = value
     try:
-        return Recipe.model_validate(content)
+        return type(recipe).model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(step) for step in first["loc"]) or "choices"
@@ -165,9 +91,17 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return key.strip(), value.strip()
 
 
-def _refuse_unknown(key: str) -> None:
-    fields = [field for field in Recipe.model_fields if field not in ("name", "variation")]
-    keys = [*fields, *(f"variation.{field}" for field in Variation.model_fields)]
+def _keys(recipe: type[Recipe]) -> Iterator[str]:
+    """What can be chosen, in place of a choice with parts these parts."""
+    for name, field in recipe.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from (f"{name}.{part}" for part in kind.model_fields)
+        elif name != "name":
+            yield name
+
+
+def _refuse_unknown(key: str, keys: list[str]) -> None:
     if key not in keys:
         near = difflib.get_close_matches(key, keys, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}"

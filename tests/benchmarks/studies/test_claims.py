@@ -8,8 +8,8 @@ from runs import Bench
 
 from benchmarks.studies.claims import count_claims, verdicts
 from train.fitting.loop import fit
+from train.problems.defects.recipes import make_recipe
 from train.setup.distributed import World
-from train.setup.recipes import make_recipe
 
 
 def test_a_refused_measurement_claims_nothing():

@@ -9,8 +9,8 @@ from runs import Bench
 
 from benchmarks.studies.strangers import judge
 from train.fitting.loop import fit
+from train.problems.defects.recipes import make_recipe
 from train.setup.distributed import World
-from train.setup.recipes import make_recipe
 
 
 @pytest.mark.slow

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from train.data.order import LANES, EpochOrder
-from train.data.store import PDFStore, read_store
+from train.data.store import Dataset
+from train.problems.defects.examples import DefectExamples, read_examples
 
 
 @pytest.fixture(scope="module")
-def store(store_path) -> PDFStore:
+def store(store_path) -> DefectExamples:
     """Forty-eight hosts, five to a chunk."""
-    return read_store(store_path)
+    return read_examples(Dataset.open(store_path))
 
 
 @given(

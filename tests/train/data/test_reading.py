@@ -16,7 +16,12 @@ import zarr
 from train.data.reading import Share, hosts_at_once, read_ahead
 
 ARRAYS = np.random.default_rng(0).normal(size=(40, 2, 3, 4)).astype(np.float32)
+LIKE = {"image": ARRAYS[:0], "number": np.empty((0,), np.int64)}
 NO_ROWS = np.empty(0, np.int64)
+
+
+def arrays_of(structures: np.ndarray) -> dict[str, np.ndarray]:
+    return {"image": ARRAYS[structures], "number": 10 * structures}
 
 
 def shares_of(*structures: list[int]) -> list[Share]:
@@ -26,40 +31,42 @@ def shares_of(*structures: list[int]) -> list[Share]:
 def test_every_share_gets_its_arrays_and_each_is_read_once():
     asked = []
 
-    def read(structures: np.ndarray) -> np.ndarray:
+    def read(structures: np.ndarray) -> dict[str, np.ndarray]:
         asked.append(structures.tolist())
-        return ARRAYS[structures]
+        return arrays_of(structures)
 
     wanted = shares_of([0, 1, 2, 7, 8], [2, 8, 9, 30], [9, 31])
-    found = list(read_ahead(wanted, read, (2, 3, 4), 4))
+    found = list(read_ahead(wanted, read, LIKE, 4))
     for share, held in found:
-        np.testing.assert_array_equal(held.arrays, ARRAYS[share.structures])
-        np.testing.assert_array_equal(held.of(share.structures[::-1]), held.arrays[::-1])
+        for name, values in arrays_of(share.structures).items():
+            assert held.arrays[name].dtype == LIKE[name].dtype
+            np.testing.assert_array_equal(held.arrays[name], values)
+            np.testing.assert_array_equal(held.of(share.structures[::-1])[name], values[::-1])
     assert asked == [[0, 1, 2], [7], [8], [9], [30], [31]]
-    assert list(read_ahead([], read, (2, 3, 4), 4)) == []
+    assert list(read_ahead([], read, LIKE, 4)) == []
 
 
 def test_the_next_share_is_read_while_the_present_one_is_used():
     begun = threading.Event()
 
-    def read(structures: np.ndarray) -> np.ndarray:
+    def read(structures: np.ndarray) -> dict[str, np.ndarray]:
         if 20 in structures:
             begun.set()
-        return ARRAYS[structures]
+        return arrays_of(structures)
 
-    ahead = read_ahead(shares_of([0], [20]), read, (2, 3, 4), 4)
+    ahead = read_ahead(shares_of([0], [20]), read, LIKE, 4)
     next(ahead)
     assert begun.wait(10)
     ahead.close()
 
 
 def test_what_fails_in_the_thread_is_raised_here_and_the_thread_ends():
-    def read(structures: np.ndarray) -> np.ndarray:
+    def read(structures: np.ndarray) -> dict[str, np.ndarray]:
         if 20 in structures:
             raise ValueError("a.zarr is damaged")
-        return ARRAYS[structures]
+        return arrays_of(structures)
 
-    ahead = read_ahead(shares_of([0], [20], [30]), read, (2, 3, 4), 4)
+    ahead = read_ahead(shares_of([0], [20], [30]), read, LIKE, 4)
     next(ahead)
     with pytest.raises(ValueError, match=r"a\.zarr is damaged"):
         next(ahead)
@@ -69,12 +76,12 @@ def test_what_fails_in_the_thread_is_raised_here_and_the_thread_ends():
 def test_closing_ends_the_thread_after_the_shard_in_work():
     asked = []
 
-    def read(structures: np.ndarray) -> np.ndarray:
+    def read(structures: np.ndarray) -> dict[str, np.ndarray]:
         asked.append(structures)
         time.sleep(0.05)
-        return ARRAYS[structures]
+        return arrays_of(structures)
 
-    ahead = read_ahead(shares_of([0], list(range(40))), read, (2, 3, 4), 4)
+    ahead = read_ahead(shares_of([0], list(range(40))), read, LIKE, 4)
     next(ahead)
     ahead.close()
     assert not any("read-ahead" in thread.name for thread in threading.enumerate())
@@ -89,31 +96,39 @@ def test_two_windows_are_within_the_budget():
 IMAGES = """
 import resource, sys
 import numpy as np
+from train.data.examples import Examples, Grouping, Reading, rows_of
 from train.data.order import EpochOrder
 from train.data.reading import Share, hosts_at_once, read_ahead
-from train.data.store import read_store
+from train.data.store import Dataset
 
-store = read_store(sys.argv[1])
-budget, (rank, size) = 24 << 20, (0, 1)
-bytes_of_host = 4 * int(np.prod(store.g.shape[1:]))
-window = hosts_at_once(budget, bytes_of_host, store.block_size)
-order = EpochOrder(store, np.arange(len(store.rows)), 32, 0, window)
+data = Dataset.open(sys.argv[1])
+present = np.arange(5) > np.zeros((len(data.id), 1))
+rows = rows_of(present)
+hosts = Grouping.by(data.id[rows[:, 0]], "hosts stay whole")
+examples = Examples(
+    data, rows, (Reading("image"),), {}, {"host": hosts}, "", present, data.id.item
+)
+budget = 24 << 20
+window = hosts_at_once(budget, examples.bytes_per_structure, examples.block_size)
+order = EpochOrder(examples, np.arange(len(rows)), 32, 0, window)
 
 def shares():
     for window in order.windows(0):
-        structures = np.unique(store.rows[np.concatenate(window.held), 0])
+        structures = np.unique(rows[np.concatenate(window.held), 0])
         yield Share(window.rows.ravel(), structures)
+
+def read(structures):
+    return {"image": examples.read("image", structures)}
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
-store.read(np.arange(store.block_size))  # what zarr itself needs
-before, total, seen = peak(), 0.0, 0
-for share, held in read_ahead(shares(), store.read, store.g.shape[1:], store.block_size):
-    structure, variant = store.rows[share.rows].T
-    for s, v in zip(structure, variant):
-        image = held.of(s)[v]
-        assert image[0, 0] == 10 * s + v and image.shape == store.g.shape[2:]
+read(np.arange(examples.block_size))  # what zarr itself needs
+before, seen = peak(), 0
+for share, held in read_ahead(shares(), read, {"image": data.empty("image")}, examples.block_size):
+    for s, v in rows[share.rows]:
+        image = held.of(s)["image"][v]
+        assert image[0, 0] == 10 * s + v and image.shape == data.array("image").shape[2:]
     seen += len(share.rows)
 assert order.lanes > 1 and seen == order.batches * 32
 print(peak() - before)
@@ -123,28 +138,14 @@ print(peak() - before)
 def write_images(path: Path, n_hosts: int, shape: tuple[int, ...]) -> int:
     """A store whose images (V, y, x) are flat, of a value that tells which they are; its bytes."""
     group = zarr.open_group(path, mode="w")
-    g = group.create_array(
-        "g", shape=(n_hosts, *shape), chunks=(1, *shape), shards=(4, *shape), dtype="f4"
+    images = group.create_array(
+        "image", shape=(n_hosts, *shape), chunks=(1, *shape), shards=(4, *shape), dtype="f4"
     )
     for start in range(0, n_hosts, 4):
         number = np.add.outer(10.0 * np.arange(start, start + 4), np.arange(shape[0]))
-        g[start : start + 4] = np.broadcast_to(number[..., None, None], (4, *shape))
+        images[start : start + 4] = np.broadcast_to(number[..., None, None], (4, *shape))
     names = np.array([f"host-{k}" for k in range(n_hosts)]).astype(np.dtypes.StringDType())
-    sizes = n_hosts, shape[0]
-    columns = {
-        "r": np.arange(4.0),
-        "label": np.tile(np.arange(shape[0], dtype=np.int8), (n_hosts, 1)),
-        "concentration": np.zeros(sizes, np.float32),
-        "impurity": np.zeros(sizes, np.uint8),
-        "id": names,
-        "element": names,
-        "origin": names,
-        "space_group": np.ones(n_hosts, np.int16),
-    }
-    for name, values in columns.items():
-        group.create_array(name, data=values)
-    meanings = " ".join(f"kind-{k}" for k in range(shape[0]))
-    group["label"].attrs.update(flag_values=list(range(shape[0])), flag_meanings=meanings)
+    group.create_array("id", data=names)
     return 4 * n_hosts * int(np.prod(shape))
 
 

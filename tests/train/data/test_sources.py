@@ -13,7 +13,8 @@ import torch
 import zarr
 
 from train.data.sources import StoreSource, fits_in_memory, window_of
-from train.data.store import read_store
+from train.data.store import Dataset
+from train.problems.defects.examples import read_examples
 from train.problems.defects.inputs import PairInput
 from train.setup.distributed import World
 
@@ -21,36 +22,37 @@ CPU = torch.device("cpu")
 
 
 def test_samples_are_the_defective_rows(store_path):
-    store = read_store(store_path)
+    store = read_examples(Dataset.open(store_path))
     samples = StoreSource(store, PairInput("shared"), CPU, resident=True).samples(
         np.arange(len(store.rows))
     )
-    assert samples.pairs.shape == (len(store.rows), 2, 300)
+    assert samples.inputs.shape == (len(store.rows), 2, 300)
     assert store.classes == ("vacancy", "self_interstitial", "substitution", "interstitial")
-    assert samples.target.bincount().tolist() == [3 * (len(store.id) - 1)] * 4
+    assert samples.targets["class"].bincount().tolist() == [3 * (len(store.id) - 1)] * 4
     structure, variant = store.rows[-1]
     ratio = 79 / 42  # gold in molybdenum
     expected = [10 * store.concentration[structure, variant], np.log(ratio)]
-    np.testing.assert_allclose(samples.regression[-1], expected, rtol=1e-6)
+    np.testing.assert_allclose(samples.targets["regression"][-1], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("scaling", ["shared", "trace"])
 def test_rows_read_from_disk_are_those_in_memory(store_path, scaling):
-    store = read_store(store_path)
+    store = read_examples(Dataset.open(store_path))
     rows = np.random.default_rng(0).permutation(len(store.rows))[:50]
     kept, read = (
         StoreSource(store, PairInput(scaling), CPU, resident).samples(rows)
         for resident in (True, False)
     )
-    for one, other in zip(vars(kept).values(), vars(read).values(), strict=True):
-        assert torch.equal(one, other)
+    assert torch.equal(kept.inputs, read.inputs)
+    for name, values in kept.targets.items():
+        assert torch.equal(values, read.targets[name])
 
 
 @pytest.mark.parametrize("resident", [True, False])
 def test_traces_that_are_not_finite_are_named(tmp_path, make_store, resident):
     path = make_store(tmp_path / "damaged.zarr", hosts_per_group=1)
     zarr.open_group(path, mode="r+")["g"][2, 3, 7] = np.nan
-    store = read_store(path)
+    store = read_examples(Dataset.open(path))
     with pytest.raises(ValueError, match=r"1 labelled PDFs .* not finite.* Fe-225-0"):
         StoreSource(store, PairInput("shared"), CPU, resident).samples(np.arange(len(store.rows)))
 
@@ -61,29 +63,30 @@ def test_a_damaged_store_is_named(tmp_path, make_store, array):
     chunk = max((path / array / "c").rglob("0"), key=lambda file: file.is_file())
     chunk.write_bytes(chunk.read_bytes()[:20])
     with pytest.raises(ValueError, match=r"damaged\.zarr is damaged .* `defectpdf verify` says"):
-        StoreSource(read_store(path), PairInput("shared"), CPU, resident=True)
+        StoreSource(read_examples(Dataset.open(path)), PairInput("shared"), CPU, resident=True)
 
 
 def test_what_is_held_is_bounded_by_memory_and_by_what_is_drawn(store_path, monkeypatch):
-    store, world = read_store(store_path), World(0, 1, CPU)
+    store, world = read_examples(Dataset.open(store_path)), World(0, 1, CPU)
     assert fits_in_memory(store, world)
-    assert window_of(store, "store", world) is None
+    assert window_of(store, None, world) is None
     of_a_host = 4 * 4 * 13 * 300
     monkeypatch.setattr("train.data.sources.memory_limit", lambda: 4 * 10 * of_a_host)
     assert not fits_in_memory(store, world)
-    assert window_of(store, "store", world) == 5
-    assert window_of(store, "store", World(0, 2, CPU, local_size=2)) == 5
+    assert window_of(store, None, world) == 5
+    assert window_of(store, None, World(0, 2, CPU, local_size=2)) == 5
 
 
 LARGE = """
 import resource, sys
 from pathlib import Path
 import numpy as np, torch, zarr
-from train.data.store import read_store
+from train.data.store import Dataset
+from train.problems.defects.examples import read_examples
 from train.setup.distributed import World
 from train.problems.defects.inputs import PairInput
 from train.fitting.loop import fit
-from train.setup.recipes import make_recipe
+from train.problems.defects.recipes import make_recipe
 
 torch.set_num_threads(1)
 torch.nn.functional.conv1d(torch.ones(8, 4, 50), torch.ones(4, 4, 3))
@@ -126,7 +129,12 @@ def write_large_store(path: Path, n_hosts: int, n_points: int) -> None:
     random = np.random.default_rng(0)
     group = zarr.open_group(path, mode="w")
     g = group.create_array(
-        "g", shape=(n_hosts, 13, n_points), chunks=(32, 13, n_points), dtype="f4", compressors=None
+        "g",
+        shape=(n_hosts, 13, n_points),
+        chunks=(32, 13, n_points),
+        dtype="f4",
+        compressors=None,
+        dimension_names=("structure", "variant", "r"),
     )
     block = random.normal(size=(400, 13, n_points)).astype("f4")
     for start in range(0, n_hosts, 400):

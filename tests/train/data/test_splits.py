@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from train.data.splits import HELD_OUT, PARTS, assign_parts, split_rows
-from train.data.store import read_store
+from train.data.store import Dataset
+from train.problems.defects.examples import read_examples
 
 groups_of_rows = st.lists(
     st.tuples(st.sampled_from("ABC"), st.integers(0, 30)), min_size=1, max_size=200
@@ -57,7 +59,7 @@ def test_parts_of_groups_are_those_found_row_by_row(items, seed, held_out):
 @pytest.mark.parametrize("kind", ["host", "element", "row", "space_group:229"])
 @pytest.mark.parametrize("seed", [0, 3])
 def test_the_split_of_a_store_is_that_found_row_by_row(store_path, kind, seed):
-    store = read_store(store_path)
+    store = read_examples(Dataset.open(store_path))
     structure, variant = store.rows.T
     element, number = store.element[structure], store.space_group[structure].astype(str)
     groups = {
@@ -99,7 +101,7 @@ def test_each_stratum_gives_a_tenth(seed):
 
 @pytest.mark.parametrize("kind", ["host", "element", "row", "space_group:229"])
 def test_rows_are_covered_once_and_never_pristine_or_quarantined(store_path, kind):
-    store = read_store(store_path)
+    store = read_examples(Dataset.open(store_path))
     rows = split_rows(store, kind, seed=3)
     together = np.sort(np.concatenate([rows[part] for part in PARTS]))
     np.testing.assert_array_equal(together, np.arange(len(store.rows)))
@@ -122,7 +124,7 @@ def test_rows_are_covered_once_and_never_pristine_or_quarantined(store_path, kin
 
 
 def test_a_space_group_is_left_out_whole_and_validation_is_of_the_others(store_path):
-    store = read_store(store_path)
+    store = read_examples(Dataset.open(store_path))
     rows = split_rows(store, "space_group:229", seed=0)
     group = store.space_group[store.rows[:, 0]]
     np.testing.assert_array_equal(rows["test"], np.flatnonzero(group == 229))
@@ -133,11 +135,14 @@ def test_a_space_group_is_left_out_whole_and_validation_is_of_the_others(store_p
 
 
 @pytest.mark.parametrize("split", ["host", "space_group:225"])
-def test_split_does_not_depend_on_the_order_of_structures(store_path, split):
-    store = read_store(store_path)
+def test_split_does_not_depend_on_the_order_of_structures(store_path, split, tmp_path):
+    store = read_examples(Dataset.open(store_path))
     order = np.random.default_rng(0).permutation(len(store.id))
-    names = ("g", "label", "concentration", "impurity", "id", "element", "origin", "space_group")
-    shuffled = replace(store, **{name: getattr(store, name)[order] for name in names})
+    group = zarr.open_group(shutil.copytree(store_path, tmp_path / "shuffled.zarr"))
+    for _, array in group.arrays():
+        if array.shape[0] == len(order):
+            array[:] = array[:][order]
+    shuffled = read_examples(Dataset.open(tmp_path / "shuffled.zarr"))
 
     def test_rows(of):
         rows = split_rows(of, split, 0)
@@ -148,11 +153,12 @@ def test_split_does_not_depend_on_the_order_of_structures(store_path, split):
 
 
 def test_unknown_kind_and_too_small_store_are_refused(store_path, tmp_path, make_store):
-    store = read_store(store_path)
+    store = read_examples(Dataset.open(store_path))
     with pytest.raises(ValueError, match=r"not one of host, element, space_group:225, .*229, row"):
         split_rows(store, "file", 0)
     with pytest.raises(ValueError, match=r"split 'space_group:194' of .* is not one of"):
         split_rows(store, "space_group:194", 0)
-    single = replace(store, element=np.full_like(store.element, "Al"))
+    path = make_store(tmp_path / "single.zarr", hosts_per_group=1)
+    zarr.open_group(path)["element"][:] = "Al"
     with pytest.raises(ValueError, match="only 1 groups"):
-        split_rows(single, "element", 0)
+        split_rows(read_examples(Dataset.open(path)), "element", 0)

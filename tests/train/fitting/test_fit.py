@@ -16,12 +16,13 @@ import torch
 import zarr
 from safetensors.numpy import save_file
 
-from train.data.store import PDFStore, read_store
+from train.data.store import Dataset
 from train.fitting.loop import fit
 from train.fitting.watch import StopRequested, Watch
+from train.problems.defects.examples import DefectExamples, read_examples
+from train.problems.defects.recipes import make_recipe
 from train.runs.rundir import load_snapshot, read_config, read_history, read_rows, read_split
 from train.setup.distributed import World, join_world
-from train.setup.recipes import make_recipe
 
 ALONE = World(0, 1, torch.device("cpu"))
 EPOCHS = 5
@@ -115,13 +116,13 @@ def test_a_run_that_goes_on_reads_its_split_and_no_traces_for_it(
     store_path, finished, tmp_path, monkeypatch
 ):
     reads = []
-    read = PDFStore.read
+    read = DefectExamples.read
 
     def counted(self, structures=None, variants=slice(None)):
         reads.append(variants)
         return read(self, structures, variants)
 
-    monkeypatch.setattr(PDFStore, "read", counted)
+    monkeypatch.setattr(DefectExamples, "read", counted)
     run_fit(store_path, finished)
     assert not reads, "it is finished"
     unfinished(store_path, tmp_path / "run")
@@ -134,7 +135,7 @@ def test_a_run_that_goes_on_reads_its_split_and_no_traces_for_it(
 
 @pytest.mark.parametrize("name", ["split.json", "split.safetensors"])
 def test_a_missing_or_damaged_split_is_named_and_made_again(store_path, finished, tmp_path, name):
-    run, store = tmp_path / "run", read_store(store_path)
+    run, store = tmp_path / "run", read_examples(Dataset.open(store_path))
     shutil.copytree(finished, run)
     whole, rows = (run / name).read_bytes(), read_rows(run, "test", store)
     again = "the same `defectpdf train` makes it again"
@@ -312,7 +313,10 @@ def test_a_run_that_died_in_an_epoch_goes_on_to_the_same_bits(
             raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr("train.fitting.trainer.Trainer.validate", lambda *_: (die(_), (0.1, 0.5))[1])
+        patch.setattr(
+            "train.fitting.trainer.Trainer.validate",
+            lambda *_: (die(_), {"val_loss": 0.1, "val_accuracy": 0.5})[1],
+        )
         patch.setattr("train.fitting.loop._STEPS_BETWEEN_CHECKS", 3)
         with pytest.raises(RuntimeError, match="power cut"):
             fit_real(real_store, broken, draws)

@@ -6,36 +6,52 @@ import pytest
 import torch
 
 from train.judging.calibration import CALIBRATION, Calibration, fit_calibration, read_calibration
+from train.judging.evaluation import Predicted
 from train.models import Outputs
 
 
-def overconfident_outputs(n: int = 20_000) -> tuple[Outputs, torch.Tensor, torch.Tensor]:
+def overconfident(n: int = 20_000) -> Predicted:
     """Logits three times too large and standard deviations half of the errors'."""
     random = torch.Generator().manual_seed(0)
     logits = torch.randn(n, 4, generator=random)
     target = torch.multinomial(logits.softmax(1), 1, generator=random)[:, 0]
     truth = torch.randn(n, 2, generator=random)
     mean = truth + 0.2 * torch.randn(n, 2, generator=random)
-    return Outputs(3 * logits, mean, torch.full((n, 2), 0.1).log()), target, truth
+    empty = torch.zeros(n, 0)
+    outputs = Outputs(3 * logits, empty, mean, torch.full((n, 2), 0.1).log(), empty)
+    return Predicted(outputs, {"class": target, "regression": truth})
 
 
 def test_calibration_undoes_overconfidence():
-    outputs, target, truth = overconfident_outputs()
-    calibration = fit_calibration(outputs, target, truth)
+    outputs, targets = overconfident()
+    calibration = fit_calibration(Predicted(outputs, targets))
     assert calibration.temperature == pytest.approx(3, rel=0.05)
     assert calibration.deviation_factors == pytest.approx((2, 2), rel=0.05)
     found = calibration.apply(outputs)
     torch.testing.assert_close(found.logits, outputs.logits / calibration.temperature)
-    within = (found.mean - truth).abs() <= found.log_deviation.exp()
+    within = (found.mean - targets["regression"]).abs() <= found.log_deviation.exp()
     torch.testing.assert_close(within.float().mean(0), torch.full((2,), 0.683), atol=0.01, rtol=0)
 
 
 def test_networks_without_estimates_have_none_to_calibrate():
-    outputs, target, _ = overconfident_outputs(1000)
-    bare = Outputs(outputs.logits, outputs.mean[:, :0], outputs.log_deviation[:, :0])
-    calibration = fit_calibration(bare, target, torch.zeros(1000, 2))
+    outputs, targets = overconfident(1000)
+    bare = outputs._replace(mean=outputs.others, log_deviation=outputs.others)
+    calibration = fit_calibration(Predicted(bare, targets))
     assert calibration.deviation_factors == ()
     assert calibration.apply(bare).mean.shape == (1000, 0)
+
+
+def test_labels_have_a_temperature_of_their_own():
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(20_000, 2, generator=random)
+    truth = torch.bernoulli(logits.sigmoid(), generator=random)
+    empty = torch.zeros(20_000, 0)
+    outputs = Outputs(empty, 3 * logits, empty, empty, empty)
+    calibration = fit_calibration(Predicted(outputs, {"labels": truth}))
+    assert calibration.label_temperature == pytest.approx(3, rel=0.05)
+    assert (calibration.temperature, calibration.deviation_factors) == (1.0, ())
+    found = calibration.apply(outputs).labels
+    torch.testing.assert_close(found, outputs.labels / calibration.label_temperature)
 
 
 def test_a_run_without_calibration_is_taken_as_it_is_and_a_damaged_one_is_refused(tmp_path):

@@ -12,16 +12,19 @@ import numpy as np
 import pytest
 import torch
 from crystals import fcc_cif
+from runs import TOML, Bench
 from typer.testing import CliRunner
 
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf, read_gr, write_gr
 from train.cli import app
 from train.fitting.loop import fit
 from train.judging.familiarity import FAMILIARITY
-from train.measured.prediction import Predictor, Structure
+from train.measured.notes import notes_on_fit
+from train.measured.predictor import Predictor
+from train.measured.structure import Structure
+from train.problems.defects.recipes import make_recipe
 from train.runs.rundir import MODEL
 from train.setup.distributed import World
-from train.setup.recipes import make_recipe
 
 MEASURED = PDFParameters(
     rmax=31.0, qmin=0.6, qmax=24.0, qdamp=0.035, qbroad=0.012, delta2=1.5, scale=0.8
@@ -225,3 +228,22 @@ def test_a_claim_takes_a_fit_that_finds_the_defect(run, folder):
     assert (some.verdict, some.objection) == ("vacancy", None)
     assert none.verdict == "pristine"
     assert "finds 0.30 +- 2.00 defects per 100 host atoms, which may be none" in str(none.objection)
+
+
+def test_fits_try_what_the_runs_own_store_was_made_with(folder, tmp_path):
+    other = '[defects]\nfraction = [0.05, 0.3]\nimpurities = ["Ag", "Au"]'
+    bench = Bench(tmp_path / "store", TOML.replace("[defects]", other))
+    assert bench.generate().returncode == 0
+    run = tmp_path / "run"
+    recipe = make_recipe("measured", {"epochs": 1, "batch_size": 8, "variation.rmax": [9, 12]})
+    fit(bench.store, run, recipe, "host", 0, World(0, 1, torch.device("cpu")))
+    whole = read_gr(folder / "copper.gr")
+    write_gr(tmp_path / "many.gr", whole.r, 0.8 * whole.g, MEASURED)
+    copper = Structure.read(folder / "copper.cif")
+    found = Predictor(run).predict(copper, tmp_path / "many.gr", {"scale": 0.8}, ["scale"])
+    assert found.fits["vacancy"].fraction[0] == pytest.approx(0.2, abs=0.02)
+    assert found.fits["substitution"].elements.keys() <= {"Ag", "Au"}
+    (note,) = notes_on_fit(
+        {"vacancy": replace(found.fits["vacancy"], fraction=(0.3, 0.0))}, "vacancy", 0.3
+    )
+    assert "ends at 30 defects per 100 host atoms" in note

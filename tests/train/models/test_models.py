@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from train.models import MODELS, build_model
 from train.models.blocks import ResidualBlock, as_images
 from train.models.features import PairFeatures, sine_transform
-from train.setup.recipes import RECIPES
+from train.problems.defects.recipes import RECIPES
 
 NAMES_OF_OURS = [name for name in MODELS if name != "reference"]
 

@@ -7,10 +7,10 @@ elements. docs/identifiability.md derives the mean G(r) and what of it can be to
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -30,10 +30,14 @@ from hpc.observables.pdf import PDFSettings
 from hpc.store.inputs import has_its_items
 from hpc.store.store import Store
 from pdfcalc.crystals.scattering import is_tabulated
-from train.data.store import PDFStore
-from train.judging.evaluation import Predictions, score_errors
+from train.judging.evaluation import Judged
+from train.judging.scores import score_errors
+from train.problems.defects.examples import DefectExamples
 from train.problems.defects.inputs import PairInput
 from train.problems.defects.pair_profiles import PairProfiles, Shares
+
+if TYPE_CHECKING:
+    from train.problems.defects.problem import Defects
 
 _FRACTIONS = 101
 """Fractions to compare, from none to the most that the settings allow."""
@@ -210,7 +214,7 @@ def _shares(profiles: PairProfiles, kind: str, n: np.ndarray, z: float) -> Share
     return profiles.substitutions(n, z) if kind == "substitution" else profiles.vacancies(n)
 
 
-def score_fits(found: Predictions) -> dict[str, Any]:
+def score_fits(found: Judged, problem: Defects) -> dict[str, Any]:
     """How good fits are of the rows of a part that have one kind of defect.
 
     Returns:
@@ -221,17 +225,18 @@ def score_fits(found: Predictions) -> dict[str, Any]:
     Raises:
         ValueError: the store lacks the hosts that it was made from, or the part such rows.
     """
-    names = np.array(found.config.classes)[found.target.numpy()]
+    examples = cast(DefectExamples, found.examples)
+    names = np.array(problem.classes)[examples.target[found.rows]]
     single = np.flatnonzero(np.isin(names, KINDS))
     if not len(single):
-        raise ValueError(f"{found.store.path}: the part has no PDF of a single kind of defect")
-    fits = fit_rows(found.store, found.rows[single], found.config.inputs)
-    at = tuple(found.store.rows[found.rows[single]].T)
+        raise ValueError(f"{examples.path}: the part has no PDF of a single kind of defect")
+    fits = fit_rows(examples, found.rows[single], problem.inputs())
+    at = tuple(examples.rows[found.rows[single]].T)
     kinds = [max(of_row, key=lambda kind: of_row[kind].log_evidence) for of_row in fits]
     chosen = [of_row[kind] for of_row, kind in zip(fits, kinds, strict=True)]
     median, deviation = np.array([fit.fraction for fit in chosen]).T
-    error = median - found.store.concentration[at]
-    impurity = found.store.impurity[at]
+    error = median - examples.concentration[at]
+    impurity = examples.impurity[at]
     likeliest = np.array(
         [atomic_number(next(iter(fit.elements))) if fit.elements else 0 for fit in chosen]
     )
@@ -246,17 +251,19 @@ def score_fits(found: Predictions) -> dict[str, Any]:
     }
 
 
-def fit_rows(store: PDFStore, rows: np.ndarray, inputs: PairInput) -> list[dict[str, KindFit]]:
-    """Fits of positions (n,) in `store.rows`, each in the host as the store's library has it."""
-    whole = Store(store.path)
+def fit_rows(
+    examples: DefectExamples, rows: np.ndarray, inputs: PairInput
+) -> list[dict[str, KindFit]]:
+    """Fits of positions (n,) in `examples.rows`, each in the host as the store's library has it."""
+    whole = Store(examples.path)
     if not has_its_items(whole):
-        raise ValueError(f"{store.path} does not hold the library.json that it was made with")
-    description = whole.description
-    structure, variant = store.rows[rows].T
+        raise ValueError(f"{examples.path} does not hold the library.json that it was made with")
+    description, hosts = whole.description, cast("Sequence[Host]", whole.items)
+    structure, variant = examples.rows[rows].T
     fits: dict[int, dict[str, KindFit]] = {}
     for index in np.unique(structure).tolist():
         mine = np.flatnonzero(structure == index)
-        g = np.asarray(store.g[index], dtype=float)
-        fit = DefectFit(whole.items[index], description.defects, description.pdf, inputs)
+        g = examples.read(examples.trace.array, np.array([index]))[0].astype(float)
+        fit = DefectFit(hosts[index], description.defects, description.pdf, inputs)
         fits |= zip(mine.tolist(), fit(g[0], g[variant[mine]]), strict=True)
     return [fits[row] for row in range(len(rows))]

@@ -13,9 +13,7 @@ import numpy as np
 import torch
 
 from defectgen.point_defects.settings import KINDS, kinds_named
-
-LIKELY = 0.5
-"""Probability above which a kind is said to be there."""
+from train.judging.scores import score_labels
 
 
 def hold_sets(classes: Sequence[str]) -> bool:
@@ -31,32 +29,14 @@ def kind_probabilities(probability: torch.Tensor, classes: Sequence[str]) -> tor
 def score_kinds(
     probability: torch.Tensor, target: torch.Tensor, classes: Sequence[str]
 ) -> dict[str, dict[str, float | None]]:
-    """How well each kind is told, whatever else is there, by kind.
-
-    `prevalence` is the part of the rows that hold it; precision, recall and F1 are those of a
-    probability above LIKELY; `auroc` is None where all rows hold it, or none.
+    """How well each kind is told, whatever else is there, as of `score_labels`.
 
     Args:
         probability: (n, C) of the classes.
         target: (n,) class of each row.
     """
-    from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
-
     truth = _membership(classes)[target.numpy()]
-    found = kind_probabilities(probability, classes).numpy()
-    rates = precision_recall_fscore_support(truth, found > LIKELY, average=None, zero_division=0)
-    scores = {}
-    for k, kind in enumerate(KINDS):
-        precision, recall, f1, n = (float(column[k]) for column in rates)
-        can_be_ranked = 0 < n < len(truth)
-        scores[kind] = {
-            "prevalence": n / len(truth),
-            "precision": precision,
-            "recall": recall,
-            "f1": f1,
-            "auroc": float(roc_auc_score(truth[:, k], found[:, k])) if can_be_ranked else None,
-        }
-    return scores
+    return score_labels(kind_probabilities(probability, classes).numpy(), truth, KINDS)
 
 
 def _membership(classes: Sequence[str]) -> np.ndarray:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from hpc.observables.pdf import PDFSettings
 from hpc.store.store import Store
-from train.data.sources import FreshSource
-from train.data.store import read_store
+from train.data.store import Dataset
 from train.judging.calibration import read_calibration
-from train.judging.evaluation import predict, score
+from train.judging.evaluation import predict
 from train.problems.defects.fresh_draws import Variation
+from train.problems.defects.scores import score
+from train.problems.defects.sources import FreshSource
 from train.runs.rundir import load_model, read_rows
 from train.setup.distributed import World
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from train.problems.defects.problem import Defects
 
 _NOISE = (0.002, 0.005, 0.01, 0.02, 0.05)
 _CHANGES = (-0.05, -0.02, -0.01, 0.01, 0.02, 0.05)
@@ -62,41 +68,67 @@ def quantities_of(pdf: PDFSettings) -> list[Quantity]:
     ]
 
 
-def measure_robustness(run: Path, store_path: Path, part: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Robustness:
+    """Scores of a run by the value of one quantity at a time."""
+
+    run: Path
+    store: Path
+    part: str
+    n: int
+    seed: int
+    quantities: dict[str, dict[str, Any]]
+    """By name: the value in the `store`, the range that the run was `trained` on, and the `scores`
+    (`value`, `accuracy`, `top2`, `ece`) by rising value."""
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**vars(self), "run": str(self.run), "store": str(self.store)}
+
+    def figure(self) -> Figure:
+        """A panel for each quantity."""
+        from train.problems.defects.figures import robustness_figure
+
+        return robustness_figure(self.quantities)
+
+    def print(self) -> None:
+        """A table for a terminal."""
+        from train.problems.defects.tables import print_robustness
+
+        print_robustness(self.record())
+
+
+def measure_robustness(run: Path, store: Path, part: str) -> Robustness:
     """Scores of a run's model while one quantity at a time takes fixed values.
 
     The rows have the hosts and kinds of the part's. Their defects are the same at all values and
     none of those that the run was trained on. The crystal and the instrument of the pristine trace
     vary with those of the defective one; scale and noise are errors of the latter alone.
 
-    Returns:
-        `n` rows and, in `quantities` by name, the value in the `store`, the range that the run
-        was `trained` on, and the scores (`value`, `accuracy`, `top2`, `ece`) by rising value.
-
     Raises:
         ValueError: the store is not the run's, or lacks the hosts that it was made from.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, config = load_model(run, device)
-    calibration = read_calibration(run)
-    store = read_store(store_path, config.recipe.pristine)
-    rows = read_rows(run, part, store)
+    calibration, problem = read_calibration(run), cast("Defects", config.problem)
+    examples = problem.examples(Dataset.open(store))
+    rows = read_rows(run, part, examples)
     # No training has a negative seed.
     seed = -1 - config.seed
-    target = torch.from_numpy(store.target[rows])
+    target = torch.from_numpy(examples.target[rows])
 
     def scores_with(variation: Variation) -> dict[str, float]:
-        source = FreshSource(store, config.inputs, variation, seed, device)
-        found = predict(model, source, rows, len(config.classes), World(0, 1, device))
+        source = FreshSource(examples, problem.inputs(), variation, seed, device)
+        found = predict(model, problem, source, rows, World(0, 1, device))
         logits = calibration.apply(found.outputs).logits
-        scores = score(logits, target, config.classes)
+        scores = score(logits, target, problem.classes)
         calibration_error = scores["calibration"]["ece"]
         return {"accuracy": scores["accuracy"], "top2": scores["top2"], "ece": calibration_error}
 
     as_stored = scores_with(Variation())
-    trained = config.recipe.variation.ranges
+    trained = problem.recipe.variation.ranges
     found = {}
-    for quantity in quantities_of(Store(store_path).description.pdf):
+    for quantity in quantities_of(Store(store).description.pdf):
         name, stored = quantity.name, quantity.stored
         scores = {value: scores_with(quantity.variation(value)) for value in quantity.values}
         scores[stored] = as_stored
@@ -105,11 +137,4 @@ def measure_robustness(run: Path, store_path: Path, part: str) -> dict[str, Any]
             "trained": trained.get(name, (stored, stored)),
             "scores": [{"value": value, **scores[value]} for value in sorted(scores)],
         }
-    return {
-        "run": str(run),
-        "store": str(store_path),
-        "part": part,
-        "n": len(rows),
-        "seed": seed,
-        "quantities": found,
-    }
+    return Robustness(run, store, part, len(rows), seed, found)

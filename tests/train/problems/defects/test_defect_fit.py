@@ -19,9 +19,9 @@ from train.cli import app
 from train.fitting.loop import fit as train_run
 from train.problems.defects.defect_fit import DefectFit
 from train.problems.defects.inputs import ABSORBABLE, PairInput
+from train.problems.defects.recipes import make_recipe
 from train.problems.defects.streaming import VariantStream
 from train.setup.distributed import World
-from train.setup.recipes import make_recipe
 
 PDF = PDFSettings(rmax=15.0, points=140)
 DEFECTS = DefectSettings(supercell=(4, 4, 4), impurities=("Li", "Al", "Ag", "Pb", "U"))

@@ -77,3 +77,12 @@ def test_traces_may_begin_at_the_origin():
 def test_without_a_refinement_pairs_are_scaled_only(scaling):
     host, other = traces(), traces(uiso=0.007)
     assert torch.equal(PairInput(scaling)(host, other), scale_pairs(host, other, scaling))
+
+
+def test_shared_scaling_keeps_the_relative_amplitude():
+    pristine = torch.tensor([[0.0, 2.0, 4.0]])
+    defective = torch.tensor([[1.0, 2.0, 3.0]])
+    shared = scale_pairs(pristine, defective, "shared")
+    torch.testing.assert_close(shared, torch.tensor([[[0.0, 0.5, 1.0], [0.25, 0.5, 0.75]]]))
+    trace = scale_pairs(pristine, defective, "trace")
+    torch.testing.assert_close(trace, torch.tensor([[[0.0, 0.5, 1.0], [0.0, 0.5, 1.0]]]))

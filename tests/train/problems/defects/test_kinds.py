@@ -17,11 +17,13 @@ from defectgen.point_defects.settings import KIND_SETS, KINDS, set_name
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf, write_gr
 from train.cli import app
 from train.fitting.loop import fit
-from train.measured.prediction import Prediction, Predictor, Structure
+from train.measured.prediction import Prediction
 from train.measured.prediction_figure import prediction_figure
+from train.measured.predictor import Predictor
+from train.measured.structure import Structure
 from train.problems.defects.kinds import kind_probabilities, score_kinds
+from train.problems.defects.recipes import make_recipe
 from train.setup.distributed import World
-from train.setup.recipes import make_recipe
 
 SETS = tuple(set_name(kinds) for kinds in KIND_SETS[1:])
 

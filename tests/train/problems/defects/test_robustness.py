@@ -13,16 +13,17 @@ from typer.testing import CliRunner
 from defectgen.point_defects.settings import DefectSettings
 from hpc.observables.pdf import PDFSettings
 from train.cli import app
-from train.data.store import read_store
+from train.data.store import Dataset
 from train.fitting.loop import fit
 from train.judging.evaluation import predict
 from train.problems.defects import robustness
+from train.problems.defects.examples import read_examples
+from train.problems.defects.figures import robustness_figure
 from train.problems.defects.fresh_draws import FreshDraws
+from train.problems.defects.recipes import make_recipe
 from train.problems.defects.robustness import Quantity, measure_robustness, quantities_of
-from train.report.figures import robustness_figure
 from train.runs.rundir import read_rows
 from train.setup.distributed import World
-from train.setup.recipes import make_recipe
 
 NAMES = ["noise", "scale", "rmax", "qmax", "qdamp", "qbroad", "uiso", "strain"]
 FEW = [Quantity("noise", 0.0, (0.02,)), Quantity("rmax", 12.0, (6.0,))]
@@ -60,35 +61,35 @@ def test_every_value_can_be_drawn_for_the_store(pdf):
 def test_one_quantity_varies_at_a_time_on_the_same_defects(run, real_store, few, monkeypatch):
     drawn = []
 
-    def keep(model, source, rows, classes, world):
+    def keep(model, problem, source, rows, world):
         drawn.append(source.samples(rows))
-        return predict(model, source, rows, classes, world)
+        return predict(model, problem, source, rows, world)
 
     monkeypatch.setattr(robustness, "predict", keep)
     found = measure_robustness(run, real_store, "train")
     clean, noisy, short = drawn
-    store = read_store(real_store)
+    store = read_examples(Dataset.open(real_store))
     rows = read_rows(run, "train", store)
-    assert found["n"] == len(rows) == len(clean.target)
+    assert found.n == len(rows) == len(clean.inputs)
     for other in (noisy, short):
-        assert torch.equal(other.target, torch.from_numpy(store.target[rows]))
-        assert torch.equal(other.regression, clean.regression)
-    assert torch.equal(noisy.pairs[:, 0], clean.pairs[:, 0])
+        assert torch.equal(other.targets["class"], torch.from_numpy(store.target[rows]))
+        assert torch.equal(other.targets["regression"], clean.targets["regression"])
+    assert torch.equal(noisy.inputs[:, 0], clean.inputs[:, 0])
     structure, _ = store.rows[rows].T
-    pristine = store.g[:][structure, 0]
+    pristine = store.data.read("g")[structure, 0]
     largest = np.abs(pristine).max(1) / np.ptp(pristine, axis=1)
-    noise = (noisy.pairs - clean.pairs)[:, 1] / torch.from_numpy(largest)[:, None]
+    noise = (noisy.inputs - clean.inputs)[:, 1] / torch.from_numpy(largest)[:, None]
     assert noise.std() == pytest.approx(0.02, rel=0.1)
-    beyond = torch.from_numpy(store.r > 6)
-    assert (short.pairs[:, :, beyond] == short.pairs[:, :1, -1:]).all()
-    assert short.pairs[:, :, ~beyond].std(-1).min() > 0
+    beyond = torch.from_numpy(store.points > 6)
+    assert (short.inputs[:, :, beyond] == short.inputs[:, :1, -1:]).all()
+    assert short.inputs[:, :, ~beyond].std(-1).min() > 0
 
 
 def test_scores_repeat_and_are_not_of_the_defects_of_training(run, real_store, few):
     found = measure_robustness(run, real_store, "test")
     assert measure_robustness(run, real_store, "test") == found
-    assert found["seed"] < 0
-    noise, rmax = found["quantities"].values()
+    assert found.seed < 0
+    noise, rmax = found.quantities.values()
     assert (noise["store"], noise["trained"]) == (0.0, (0.01, 0.03))
     assert (rmax["store"], rmax["trained"]) == (12.0, (12.0, 12.0))
     assert [scores["value"] for scores in noise["scores"]] == [0.0, 0.02]

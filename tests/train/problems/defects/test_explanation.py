@@ -14,10 +14,12 @@ from typer.testing import CliRunner
 from defectgen.hosts.host import Host
 from defectgen.hosts.library import write_library
 from train import commands
-from train.data.store import read_store
+from train.data.store import Dataset
 from train.fitting.loop import fit
-from train.judging.ablation import ablate, windows
-from train.judging.attribution import (
+from train.models import build_model
+from train.models.features import sine_transform
+from train.problems.defects.ablation import ablate, windows
+from train.problems.defects.attribution import (
     integrated_gradients,
     log_odds,
     log_odds_gain,
@@ -25,13 +27,12 @@ from train.judging.attribution import (
     network_along_r,
     points_of_q,
 )
-from train.judging.evaluation import predict_part
-from train.judging.explanation import explain
-from train.models import build_model
-from train.models.features import sine_transform
-from train.report.explanation_figure import attribution_figure
+from train.problems.defects.examples import read_examples
+from train.problems.defects.explanation import explain
+from train.problems.defects.explanation_figure import attribution_figure
+from train.problems.defects.recipes import make_recipe
+from train.runs.predictions import predict_part
 from train.setup.distributed import World
-from train.setup.recipes import make_recipe
 
 R = np.linspace(1.5, 30, 300)
 
@@ -58,7 +59,7 @@ def host_of(id: str, element: str, space_group: int) -> Host:
 def store(store_path, tmp_path_factory) -> Path:
     """The toy store with a library, as real stores have it."""
     path = shutil.copytree(store_path, tmp_path_factory.mktemp("explained") / "toy.zarr")
-    toy = read_store(path)
+    toy = read_examples(Dataset.open(path))
     columns = zip(toy.id, toy.element, toy.space_group, strict=True)
     write_library(path / "library.json", [host_of(i, e, int(g)) for i, e, g in columns])
     return path
@@ -225,7 +226,7 @@ def test_mistakes_are_told_before_anything_is_computed(run, store_path, store, t
     with pytest.raises(ValueError, match=r"cannot read the library .*library\.json"):
         explain(run, store_path, "test", "r")
     other = shutil.copytree(store, tmp_path / "other.zarr")
-    hosts = [host_of(f"x{k}", "Cu", 225) for k in range(len(read_store(other).id))]
+    hosts = [host_of(f"x{k}", "Cu", 225) for k in range(len(read_examples(Dataset.open(other)).id))]
     write_library(other / "library.json", hosts)
     with pytest.raises(ValueError, match=r"library\.json does not hold the hosts of the store"):
         explain(run, other, "test", "r")

@@ -11,8 +11,12 @@ from sklearn.svm import SVC
 from typer.testing import CliRunner
 
 from train.data.leakage import make_split
-from train.data.store import read_store
+from train.data.store import Dataset
 from train.judging import baselines
+from train.problems.defects import PLUG_IN as Defects
+from train.problems.defects.baselines import pair_columns
+from train.problems.defects.examples import read_examples
+from train.problems.defects.recipes import make_recipe
 
 QUICK = {
     "naive Bayes": lambda seed: GaussianNB(),
@@ -29,12 +33,12 @@ def quick(monkeypatch):
 
 def test_columns_hold_all_of_a_pair():
     pairs = torch.rand(5, 2, 30)
-    columns = torch.from_numpy(baselines.pair_columns(pairs))
+    columns = torch.from_numpy(pair_columns(pairs))
     pristine, change, size = columns[:, :30], columns[:, 30:60], columns[:, 60:].exp()
     torch.testing.assert_close(pristine, pairs[:, 0])
     torch.testing.assert_close(pristine + size * change, pairs[:, 1])
     torch.testing.assert_close(change.norm(dim=1), torch.ones(5))
-    assert np.isfinite(baselines.pair_columns(torch.ones(1, 2, 30))).all()
+    assert np.isfinite(pair_columns(torch.ones(1, 2, 30))).all()
 
 
 def test_every_method_has_its_seed_and_probabilities_of_all_classes():
@@ -57,8 +61,10 @@ def test_every_method_has_its_seed_and_probabilities_of_all_classes():
 
 @pytest.mark.slow
 def test_they_learn_on_the_networks_split_and_are_scored_alike(store_path, quick):
-    found = baselines.score_baselines(store_path, "element", "shared", 1)
-    store = read_store(store_path)
+    data = Dataset.open(store_path)
+    problem = Defects.of(data, make_recipe("default", {"scaling": "shared"}))
+    found = problem.baselines(data, "element", 1)
+    store = read_examples(data)
     split = make_split(store, "element", 1)
     assert found["leakage"] == split.leakage["test"]
     assert found["fingerprint"] == store.fingerprint
@@ -81,5 +87,5 @@ def test_the_command_prints_a_table_or_json(store_path, quick):
     assert "support vector machine" in result.stdout
     found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
     assert (found["split"], found["scaling"], found["seed"]) == ("space_group:229", "trace", 0)
-    with pytest.raises(ValueError, match="not one of host"):
-        baselines.score_baselines(store_path, "file", "shared", 0)
+    refused = CliRunner().invoke(app, ["baselines", str(store_path), "--split", "file"])
+    assert "not one of host" in str(refused.exception)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -13,9 +13,9 @@ import torch
 from defectgen.hosts.host import Host
 from defectgen.hosts.library import open_library
 from train.data.sources import StoreSource
-from train.data.store import PDFStore, read_store
-from train.judging.ablation import ablate, windows
-from train.judging.attribution import (
+from train.data.store import Dataset
+from train.problems.defects.ablation import ablate, windows
+from train.problems.defects.attribution import (
     Along,
     Network,
     integrated_gradients,
@@ -24,8 +24,14 @@ from train.judging.attribution import (
     network_along_r,
     points_of_q,
 )
+from train.problems.defects.examples import DefectExamples
 from train.problems.defects.landmarks import Landmarks, landmarks_along_q, landmarks_along_r
-from train.runs.rundir import RunConfig, load_model, read_config, read_rows
+from train.runs.rundir import load_model, read_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from train.problems.defects.problem import Defects
 
 ALL = "all"
 
@@ -42,7 +48,7 @@ class Explanation:
     change: np.ndarray  # (n, K) of the scaled G(r) or F(Q)
     gain: np.ndarray  # (n,) nats, what the attributions should sum to
     ablated: dict[str, dict[str, np.ndarray]]
-    """Classes by `train.judging.ablation.ablate`, of all, of windows and of the regions."""
+    """Classes by `ablate`, of all, of windows and of the regions."""
     place: np.ndarray  # (n,) index of the row's host
     hosts: tuple[Host, ...]
     landmarks: tuple[Landmarks, ...]
@@ -91,6 +97,18 @@ class Explanation:
             },
         }
 
+    def figure(self) -> Figure:
+        """Attributions averaged by class and structure type."""
+        from train.problems.defects.explanation_figure import attribution_figure
+
+        return attribution_figure(self)
+
+    def print(self, title: str) -> None:
+        """The summary for a terminal."""
+        from train.problems.defects.tables import print_explanation
+
+        print_explanation(self.summary(), title)
+
     def structure_types(self, most: int) -> dict[str, list[int]]:
         """Hosts by space group and occupied positions, the types with the most rows first."""
         named = [
@@ -106,29 +124,31 @@ def shares(values: np.ndarray) -> np.ndarray:
     return size / np.maximum(size.sum(1, keepdims=True), np.finfo(size.dtype).tiny)
 
 
-def explain(run: Path, store_path: Path, part: str, along: Along) -> Explanation:
+def explain(run: Path, store: Path, part: str, along: Along) -> Explanation:
     """Integrated gradients and ablations of a run's network on a part of its split.
 
     ValueError if the store's hosts are not in its library.json, or if the network does not see
     what is asked for.
     """
-    store = read_store(store_path, read_config(run).recipe.pristine)
-    rows = read_rows(run, part, store)
-    structures, place = np.unique(store.rows[rows, 0], return_inverse=True)
-    hosts = _read_hosts(store, structures)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, config = load_model(run, device)
     model.requires_grad_(False)
-    samples = StoreSource(store, config.inputs, device, resident=False).samples(rows)
-    pairs, target = samples.pairs, samples.target
-    points = np.array(config.r)
+    problem = cast("Defects", config.problem)
+    examples = problem.examples(Dataset.open(store))
+    rows = read_rows(run, part, examples)
+    structures, place = np.unique(examples.rows[rows, 0], return_inverse=True)
+    hosts = _read_hosts(examples, structures)
+    source = StoreSource(examples, problem.inputs(), device, resident=False)
+    pairs, targets = source.samples(rows)
+    target = targets["class"]
+    points = np.array(problem.points)
     if along == "r":
-        network = network_along_r(model, len(config.classes))
+        network = network_along_r(model, len(problem.classes))
         landmarks = tuple(landmarks_along_r(host, points) for host in hosts)
     else:
-        network, pairs = _along_q(run, model, config, pairs)
-        points = points_of_q(config.r, pairs.shape[-1])
-        landmarks = tuple(landmarks_along_q(host, points, config.r[-1]) for host in hosts)
+        network, pairs = _along_q(run, model, problem, pairs)
+        points = points_of_q(problem.points, pairs.shape[-1])
+        landmarks = tuple(landmarks_along_q(host, points, problem.points[-1]) for host in hosts)
     regions = {
         name: np.stack([of.regions[name] for of in landmarks])[place]
         for name in landmarks[0].regions
@@ -137,7 +157,7 @@ def explain(run: Path, store_path: Path, part: str, along: Along) -> Explanation
     return Explanation(
         along=along,
         points=points,
-        classes=config.classes,
+        classes=problem.classes,
         target=target.cpu().numpy(),
         attribution=integrated_gradients(network, pairs, target).cpu().numpy(),
         change=(pairs[:, 1] - pairs[:, 0]).cpu().numpy(),
@@ -151,19 +171,19 @@ def explain(run: Path, store_path: Path, part: str, along: Along) -> Explanation
 
 
 def _along_q(
-    run: Path, model: torch.nn.Module, config: RunConfig, pairs: torch.Tensor
+    run: Path, model: torch.nn.Module, problem: Defects, pairs: torch.Tensor
 ) -> tuple[Network, torch.Tensor]:
     try:
-        return network_along_q(model, len(config.classes), pairs)
+        return network_along_q(model, len(problem.classes), pairs)
     except ValueError as error:
-        raise ValueError(f"{run}, model {config.recipe.model}: {error}") from error
+        raise ValueError(f"{run}, model {problem.recipe.model}: {error}") from error
 
 
-def _read_hosts(store: PDFStore, structures: np.ndarray) -> tuple[Host, ...]:
-    path = store.path / "library.json"
+def _read_hosts(examples: DefectExamples, structures: np.ndarray) -> tuple[Host, ...]:
+    path = examples.path / "library.json"
     library = open_library(path)
-    of_store = len(library) == len(store.id)
+    of_store = len(library) == len(examples.id)
     hosts = tuple(library[int(k)] for k in structures) if of_store else ()
-    if [host.id for host in hosts] != list(store.id[structures]):
+    if [host.id for host in hosts] != list(examples.id[structures]):
         raise ValueError(f"{path} does not hold the hosts of the store: put back its own file")
     return hosts

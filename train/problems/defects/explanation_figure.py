@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from train.judging.explanation import Explanation, shares
+from train.problems.defects.explanation import Explanation, shares
 from train.report.figures import COLOURS, INK
 
 STRUCTURE_TYPES = 3

@@ -12,11 +12,13 @@ import zarr
 from typer.testing import CliRunner
 
 from train import commands
-from train.data.store import read_store
+from train.data.store import Dataset
 from train.fitting.loop import fit
-from train.judging.evaluation import class_probabilities, predict_part, score
+from train.problems.defects.examples import read_examples
+from train.problems.defects.recipes import make_recipe
+from train.problems.defects.scores import class_probabilities, score
+from train.runs.predictions import predict_part
 from train.setup.distributed import World
-from train.setup.recipes import make_recipe
 
 CLASSES = ("vacancy", "self_interstitial", "substitution", "interstitial")
 
@@ -116,12 +118,12 @@ def test_unknown_part_and_missing_run_are_refused(run, store_path, tmp_path):
 
 
 def test_probabilities_of_single_traces_are_those_of_the_evaluation(run, store_path):
-    store = read_store(store_path)
+    store = read_examples(Dataset.open(store_path))
     predictions = predict_part(run, store_path, "test")
     structure, variant = store.rows[predictions.rows].T
-    g = store.g[:]
+    g = store.data.read("g")
     probability = class_probabilities(run, g[structure, 0], g[structure, variant])
-    expected = predictions.logits.softmax(1).numpy()
+    expected = predictions.predicted.outputs.logits.softmax(1).numpy()
     np.testing.assert_allclose(probability, expected, atol=1e-5)
     with pytest.raises(ValueError, match="300 points"):
         class_probabilities(run, g[0, 0, :100], g[0, 1, :100])

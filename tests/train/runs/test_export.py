@@ -15,16 +15,20 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from train.cli import app
-from train.data.store import read_store
+from train.data.store import Dataset
 from train.fitting.loop import fit
 from train.judging.calibration import Calibration
-from train.judging.evaluation import class_probabilities
-from train.models import build_model
+from train.models import Layout, build_model
+from train.problems.defects.examples import read_examples
 from train.problems.defects.inputs import ABSORBABLE, PairInput
-from train.report.export import Classifier, export_model
-from train.report.report import CAVEATS, ROW_WARNING
+from train.problems.defects.program import Classifier
+from train.problems.defects.recipes import make_recipe
+from train.problems.defects.scores import class_probabilities
+from train.problems.defects.sections import caveats_of
+from train.runs.export import export_model
+from train.runs.report import leak_warning
+from train.runs.rundir import read_config
 from train.setup.distributed import World
-from train.setup.recipes import make_recipe
 
 FILES = ["model.json", "model.pt2", "model.safetensors"]
 # Runs where none of the project's packages can be imported.
@@ -75,9 +79,9 @@ def exported(run, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def traces(store_path) -> tuple[np.ndarray, np.ndarray]:
     """Seven pairs of un-normalised G(r), (7, 300) each."""
-    store = read_store(store_path)
+    store = read_examples(Dataset.open(store_path))
     structure, variant = store.rows[:: len(store.rows) // 7][:7].T
-    g = store.g[:]
+    g = store.data.read("g")
     return g[structure, 0], g[structure, variant]
 
 
@@ -107,8 +111,9 @@ def test_weights_and_card_rebuild_the_model(run, exported, traces):
     assert card["parameters"] == sum(parameter.numel() for parameter in model.parameters())
     r, absorbed = card["input"]["r"]["values"], card["absorbed"]["names"]
     inputs = PairInput(card["scaling"]["name"], absorbed, r)
+    layout = Layout(len(card["classes"]), regressions=model.regressions)
     calibration = Calibration(**card["calibration"])
-    classifier = Classifier(model, inputs, len(card["classes"]), calibration).eval()
+    classifier = Classifier(model, inputs, layout, calibration).eval()
     with torch.no_grad():
         found = classifier(*map(torch.from_numpy, traces))
     np.testing.assert_allclose(found, class_probabilities(run, *traces), atol=1e-5)
@@ -116,19 +121,19 @@ def test_weights_and_card_rebuild_the_model(run, exported, traces):
 
 def test_the_card_describes_the_run(run, exported, store_path):
     card = json.loads((exported / "model.json").read_text())
-    store = read_store(store_path)
+    store = read_examples(Dataset.open(store_path))
     assert card["classes"] == ["vacancy", "self_interstitial", "substitution", "interstitial"]
     grid = card["input"]["r"]
     assert (grid["first"], grid["last"], grid["points"]) == (1.5, 30.0, 300)
     assert grid["step"]["smallest"] == grid["step"]["largest"] == round(28.5 / 299, 6)
-    assert grid["values"] == store.r.tolist()
+    assert grid["values"] == store.points.tolist()
     training = card["training"]
     assert (training["store"], training["fingerprint"]) == ("toy.zarr", store.fingerprint)
     assert (training["split"]["kind"], training["seed"]) == ("host", 0)
-    assert training["recipe"] == RECIPES[run.name].model_dump(mode="json")
+    assert training["recipe"] == read_config(run).recipe.model_dump(mode="json")
     metrics = json.loads((run / "metrics.json").read_text())
     assert (card["scores"]["val"], card["scores"]["test"]) == (metrics["val"], metrics["test"])
-    assert card["caveats"] == list(CAVEATS)
+    assert card["caveats"] == list(caveats_of(store.trace))
     assert card["versions"]["export"]["torch"] == torch.__version__
 
 
@@ -160,7 +165,7 @@ def test_a_split_by_row_is_said_to_leak(store_path, tmp_path):
     assert result.exit_code == 0, result.output
     card = json.loads(result.stdout)
     assert card == json.loads((tmp_path / "model" / "model.json").read_text())
-    assert card["caveats"] == [ROW_WARNING, *CAVEATS]
+    assert card["caveats"][0] == leak_warning(read_config(run))
 
 
 def test_a_folder_in_use_and_an_unfinished_run_are_refused(run, exported, tmp_path):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from train.setup.recipes import Recipe, make_recipe, parse_setting
+from train.problems.defects.recipes import DefectRecipe, make_recipe
+from train.setup.recipes import parse_setting
 
 
 def test_choices_change_a_recipe():
     recipe = make_recipe("default", {"scaling": "trace", "epochs": 3})
-    assert (recipe.scaling, recipe.epochs, recipe.model) == ("trace", 3, "reciprocal")
+    assert (recipe.scaling, recipe.epochs, recipe.model) == ("trace", 3, None)
     streaming = {"draws": "streaming", "variation.strain": 0.1}
     assert make_recipe("default", streaming).variation.strain == 0.1
     as_range = make_recipe("default", streaming | {"variation.noise": [0.02, 0.02]})
     assert as_range.variation.noise == (0.02, 0.02)
-    assert Recipe.model_validate_json(as_range.model_dump_json()) == as_range
+    assert DefectRecipe.model_validate_json(as_range.model_dump_json()) == as_range
     with pytest.raises(ValueError, match="'best' is not one of reference, default"):
         make_recipe("best")
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from train.fitting.loop import fit
+from train.problems.defects import PLUG_IN as Defects
+from train.problems.defects.recipes import make_recipe
 from train.report.figures import binned_accuracy
-from train.report.report import write_report
+from train.runs.report import write_report
 from train.setup.distributed import World
-from train.setup.recipes import make_recipe
 
 
 class _Page(HTMLParser):
@@ -56,7 +57,7 @@ def test_run_report_is_complete_and_self_contained(store_path, tmp_path):
 
 
 def test_store_report_escapes_what_the_store_says(store_path, tmp_path):
-    write_report(store_path, tmp_path / "report.html")
+    write_report(store_path, tmp_path / "report.html", problem=Defects)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = _Page(text)
     assert "script" not in page.tags
@@ -75,9 +76,9 @@ def test_anything_else_is_refused(tmp_path):
 def test_what_is_no_file_is_left_alone(store_path, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match=r"pipe is not a file"):
-        write_report(store_path, tmp_path / "pipe")
+        write_report(store_path, tmp_path / "pipe", problem=Defects)
     with pytest.raises(ValueError, match=r"there is no folder .*nowhere; make it first"):
-        write_report(store_path, tmp_path / "nowhere" / "report.html")
+        write_report(store_path, tmp_path / "nowhere" / "report.html", problem=Defects)
 
 
 def test_binned_accuracy_leaves_out_empty_bins():

@@ -7,11 +7,20 @@ import pytest
 import torch
 
 from train.data.leakage import make_split
-from train.data.sources import PairInput, StoreSource
-from train.data.store import read_store
-from train.judging.familiarity import FAMILIARITY, REFUSED, Familiarity, Reference
+from train.data.sources import StoreSource
+from train.data.store import Dataset
+from train.judging.familiarity import (
+    FAMILIARITY,
+    REFUSED,
+    Familiarity,
+    Reference,
+    View,
+    features_of,
+)
 from train.models import build_model
-from train.problems.defects.inputs import scale_pairs
+from train.problems.defects.examples import read_examples
+from train.problems.defects.inputs import PairInput, scale_pairs
+from train.problems.defects.strangeness import pdf_views
 
 CPU = torch.device("cpu")
 
@@ -19,19 +28,23 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def parts(store_path) -> dict[str, torch.Tensor]:
     """Pairs of each part."""
-    store = read_store(store_path)
+    store = read_examples(Dataset.open(store_path))
     source = StoreSource(store, PairInput("shared"), CPU, resident=True)
     rows = make_split(store, "host", 0).rows
-    return {part: source.samples(of).pairs for part, of in rows.items()}
+    return {part: source.samples(of).inputs for part, of in rows.items()}
 
 
 @pytest.fixture(scope="module")
 def familiarity(store_path, parts) -> Familiarity:
     torch.manual_seed(0)
-    r = read_store(store_path).r
+    r = read_examples(Dataset.open(store_path)).points
     model = build_model("reciprocal", r.tolist(), 4)
     model.fit_inputs(parts["train"])
-    return Familiarity.fit(model, r, parts["train"], parts["val"])
+    return Familiarity.fit(views_of(model, r), parts["train"], parts["val"])
+
+
+def views_of(model: torch.nn.Module, r: np.ndarray) -> dict[str, View]:
+    return pdf_views(r.tolist()) | {"features": features_of(model)}
 
 
 def farthest(familiarity: Familiarity, pairs: torch.Tensor) -> np.ndarray:
@@ -44,7 +57,10 @@ def test_pairs_of_unseen_hosts_are_mostly_familiar(familiarity, parts):
 
 @pytest.mark.parametrize("kind", ["noise", "wrong host", "swapped", "particle", "other host"])
 def test_strangers_are_refused(familiarity, parts, store_path, kind):
-    r, pairs = torch.from_numpy(read_store(store_path).r).float(), parts["test"]
+    r, pairs = (
+        torch.from_numpy(read_examples(Dataset.open(store_path)).points).float(),
+        parts["test"],
+    )
     host, defective = pairs.unbind(1)
     random = torch.Generator().manual_seed(0)
     other = {
@@ -59,25 +75,27 @@ def test_strangers_are_refused(familiarity, parts, store_path, kind):
 
 
 def test_known_hosts_are_no_strangers_where_validation_has_the_same_hosts(familiarity, parts):
-    views = familiarity._views
-    host = views.of["host"](parts["train"])
-    reference = Reference.of("host", host, host[::2])
-    assert np.isfinite(reference.distance(host)).all()
-    assert (reference.distance(views.of["host"](parts["test"])) > REFUSED).all()
+    view = familiarity._views["host"]
+    reference = Reference.of(view, parts["train"], parts["train"][::2])
+    assert np.isfinite(reference.distance(view.of(parts["train"]))).all()
+    assert (reference.distance(view.of(parts["test"])) > REFUSED).all()
 
 
 def test_a_grid_may_begin_beyond_the_first_shell(store_path, parts):
-    r = read_store(store_path).r
+    r = read_examples(Dataset.open(store_path)).points
     beyond = r > 6
     model = build_model("reciprocal", r[beyond].tolist(), 4)
     of_part = {part: pairs[..., beyond] for part, pairs in parts.items()}
     model.fit_inputs(of_part["train"])
-    found = Familiarity.fit(model, r[beyond], of_part["train"], of_part["val"])
+    found = Familiarity.fit(views_of(model, r[beyond]), of_part["train"], of_part["val"])
     assert np.median(farthest(found, of_part["test"])) < 2 * REFUSED
 
 
 def test_what_is_saved_says_the_same(familiarity, parts, tmp_path):
     familiarity.save(tmp_path)
     assert (tmp_path / FAMILIARITY).stat().st_size > 1000
-    with pytest.raises(ValueError, match="not a run directory"):
-        Familiarity.load(tmp_path)
+    again = Familiarity.load(tmp_path, familiarity._views).strangeness(parts["test"])
+    for name, distance in familiarity.strangeness(parts["test"]).items():
+        np.testing.assert_allclose(again[name], distance, rtol=1e-4)
+    with pytest.raises(ValueError, match="is not finished: it has no familiarity"):
+        Familiarity.load(tmp_path / "none", familiarity._views)

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from train.judging.attribution import Along, Network, logits_of
+from train.problems.defects.attribution import Along, Network, logits_of
 
 EDGES = {"r": (0.0, 4.0, 8.0, 15.0, 30.0), "q": (0.0, 4.0, 8.0, 12.0, 25.0)}
 """A or 1/A. The last window has all that is beyond, too."""

@@ -1,0 +1,35 @@
+"""The host of a measurement, from its CIF file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from defectgen.hosts.cif import read_cif, read_structure
+from defectgen.hosts.host import Host
+from pdfcalc import AtomicStructure
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The host of a measurement: of a host's CIF file the standard cell, else the file's own."""
+
+    path: Path
+    atoms: AtomicStructure
+    host: Host | None
+    """None where the crystal is none that the toolkit makes defects in."""
+    refusal: str | None
+    """Why it is none."""
+
+    @classmethod
+    def read(cls, path: Path) -> Structure:
+        atoms = read_structure(path)
+        try:
+            return cls.of_host(path, read_cif(path).host)
+        except ValueError as error:
+            return cls(path, atoms, None, str(error))
+
+    @classmethod
+    def of_host(cls, path: Path, host: Host) -> Structure:
+        # Lengths are refined and angles are not, so a primitive cell would lose its freedom.
+        return cls(path, host.atoms, host, None)
