@@ -79,8 +79,8 @@ def epoch_of_process(path: Path, way: str, rank: int) -> Epoch:
     host = store.rows[:, 0]
     order = EpochOrder(store, np.arange(len(host)), BATCH, 0, g.shape[0] // 4)
 
-    def read(structures: np.ndarray) -> np.ndarray:
-        return np.asarray(g.oindex[structures])
+    def read(structures: np.ndarray) -> dict[str, np.ndarray]:
+        return {"g": np.asarray(g.oindex[structures])}
 
     def train(share: Share) -> None:
         for _ in share.rows:
@@ -88,7 +88,8 @@ def epoch_of_process(path: Path, way: str, rank: int) -> Epoch:
 
     before, started = bytes_read(), time.perf_counter()
     if way == "lanes":
-        for share, _ in read_ahead(own_shards(order, host, rank), read, g.shape[1:], SHARD):
+        like = {"g": np.empty((0, *g.shape[1:]), g.dtype)}
+        for share, _ in read_ahead(own_shards(order, host, rank), read, like, SHARD):
             train(share)
     else:
         for share in every_second_row(order, host, rank):

@@ -28,7 +28,7 @@ def test_an_unfinished_store_is_refused(tmp_path):
     assert CliRunner().invoke(app, [str(word) for word in command]).exit_code == 0
     store = read_examples(Dataset.open(tmp_path / "s.zarr"))
     assert len(store.rows) == 24
-    next((tmp_path / "s.zarr" / "ledger").glob("*.json")).unlink()
+    (tmp_path / "s.zarr" / "ledger" / "records.jsonl").unlink()
     with pytest.raises(ValueError, match="not finished, 2 hosts are missing"):
         read_examples(Dataset.open(tmp_path / "s.zarr"))
 
