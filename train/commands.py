@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json as json_module
-import signal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from train.fitting.watch import stopping
 
 
 class RecipeName(StrEnum):
@@ -48,6 +49,7 @@ SplitOption = Annotated[
 ]
 
 
+@stopping()
 def train(
     store: Annotated[Path, typer.Argument(help="Store of `defectpdf generate`.")],
     out: Annotated[Path, typer.Option(help="Run directory; an unfinished run continues.")],
@@ -90,8 +92,6 @@ def train(
     chosen = make_recipe(recipe.value, changes)
     with join_world() as world:
         metrics = fit(store, out, chosen, split, seed, world, snapshot_seconds, tensorboard)
-        if metrics is None:
-            raise typer.Exit(128 + signal.SIGTERM)
         if world.is_main:
             test = metrics["test"]
             typer.echo(

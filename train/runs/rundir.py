@@ -6,11 +6,13 @@ Every file is written beside its place and renamed, so a reader or a killed run 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import platform
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -189,7 +191,10 @@ def load_model(run: Path, device: torch.device | str = "cpu") -> tuple[Model, Ru
 
 def save_snapshot(run: Path, token: str, state: dict[str, Any]) -> None:
     content = {"format": SNAPSHOT_FORMAT, "run": token, **state}
-    write_atomically(run / SNAPSHOT, lambda path: torch.save(content, path))
+    # In memory first: torch's own writer has no word for a full disk.
+    serialised = io.BytesIO()
+    torch.save(content, serialised)
+    write_atomically(run / SNAPSHOT, lambda path: path.write_bytes(serialised.getbuffer()))
 
 
 def load_snapshot(run: Path, token: str, device: torch.device) -> dict[str, Any] | None:
@@ -237,6 +242,27 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
+def append_text(path: Path, text: str) -> None:
+    """Have all of the text at the end of a file, or none of it and an OSError."""
+    with naming(path), path.open("ab") as file:
+        before = file.tell()
+        try:
+            file.write(text.encode())
+            file.flush()
+        except OSError:
+            os.ftruncate(file.fileno(), before)
+            raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an OSError, such as that of a full disk, name what is being written."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
 def require_place(path: Path) -> None:
     """ValueError if no file can be written there: no such folder, or something else is there."""
     if path.exists() and not path.is_file():
@@ -246,13 +272,14 @@ def require_place(path: Path) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Have the whole file there or none of it; ValueError as of `require_place`."""
+    """Have the whole file there or none of it; ValueError as of `require_place`, or OSError."""
     require_place(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with naming(path):
+            write(temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
