@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         write: writes the file at the path that it is given.
 
     Raises:
-        OSError: the disk is full, say, or there is no such folder.
+        OSError: the disk is full, say, or there is no such folder; it names `path`.
     """
     if path.exists() and not path.is_file():
         write(path)
@@ -40,11 +41,33 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         )
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        write(temporary)
-        sync(temporary)
-        temporary.replace(target)
+        with naming(path):
+            write(temporary)
+            sync(temporary)
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def append_text(path: Path, text: str) -> None:
+    """Have all of the text at the end of a file, or none of it and an OSError."""
+    with naming(path), path.open("ab") as file:
+        before = file.tell()
+        try:
+            file.write(text.encode())
+            file.flush()
+        except OSError:
+            os.ftruncate(file.fileno(), before)
+            raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an OSError, such as that of a full disk, name what is being written."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def sync(path: Path) -> None:

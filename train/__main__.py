@@ -1,4 +1,4 @@
-"""`torchrun --nproc-per-node=N -m train STORE --out RUN`, or `python -m train` for one process."""
+"""`python -m train STORE --out RUN`: one process, alone or of `defectpdf launch` or torchrun."""
 
 from __future__ import annotations
 
@@ -8,16 +8,31 @@ import sys
 import typer
 
 from train.commands import train
+from train.setup.endings import (
+    LOST,
+    MISTAKE,
+    MISTAKES,
+    ProcessesLost,
+    follow_launcher,
+    one_line,
+    say_and_exit,
+)
 
 
 def main() -> None:
+    follow_launcher()
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(train)
     try:
-        typer.run(train)
-    except (ValueError, OSError, ImportError) as error:
-        # Every process meets the same mistake; one line is enough.
-        if os.environ.get("RANK", "0") == "0":
-            print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(app(standalone_mode=False))
+    except MISTAKES as error:
+        if os.environ.get("DEFECTPDF_TRACEBACK"):
+            raise
+        say_and_exit(f"error: {one_line(error)}", MISTAKE)
+    except ProcessesLost as error:
+        say_and_exit(f"process {os.environ.get('RANK')}: {error}", LOST)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(130)
 
 
 if __name__ == "__main__":

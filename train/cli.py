@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 import defectgen.commands
 import hpc.commands
 import train.commands
-
-# Newer versions of typer bring their own click, so that the class has no fixed home.
-_UsageError: Any = typer.BadParameter.__base__
+from train.setup.endings import MISTAKES, one_line
+from train.setup.launch import launch
 
 app = typer.Typer(
     help="Which point defect is in this metal? PDFs of defective crystals at scale, and a "
@@ -40,6 +39,8 @@ for command in (
     train.commands.export_model,
 ):
     app.command()(command)
+# From the first word that is not an option of its own, all are the training's.
+app.command(context_settings={"allow_interspersed_args": False})(launch)
 
 
 def _print_version(wanted: bool) -> None:
@@ -62,20 +63,10 @@ def main() -> None:
     os.umask(os.umask(0o077) | 0o002)  # nothing that we write is writable by everyone
     try:
         sys.exit(app(standalone_mode=False))
-    except (_UsageError, ValueError, OSError, ImportError, MemoryError) as error:
+    except MISTAKES as error:
         if os.environ.get("DEFECTPDF_TRACEBACK"):
             raise
-        print(f"defectpdf: error: {_one_line(error)}", file=sys.stderr)
+        print(f"defectpdf: error: {one_line(error)}", file=sys.stderr)
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, _UsageError):
-        return f"{error.format_message()} See `defectpdf --help`."
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    if isinstance(error, MemoryError):
-        return f"not enough memory: {error}"
-    return " ".join(str(error).split())

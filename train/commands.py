@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json as json_module
-import signal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from train.fitting.watch import stopping
 
 DEFAULT_PROBLEM = "defects"
 
@@ -45,6 +46,7 @@ SplitOption = Annotated[
 ProblemOption = Annotated[str, typer.Option(help="What is to be learned from the store.")]
 
 
+@stopping()
 def train(
     store: Annotated[Path, typer.Argument(help="Store of `defectpdf generate`.")],
     out: Annotated[Path, typer.Option(help="Run directory; an unfinished run continues.")],
@@ -92,8 +94,6 @@ def train(
     chosen = make_recipe(find_problem(problem).recipes, recipe, changes)
     with join_world() as world:
         metrics = fit(store, out, chosen, split, seed, world, snapshot_seconds, tensorboard)
-        if metrics is None:
-            raise typer.Exit(128 + signal.SIGTERM)
         if world.is_main:
             config = read_config(out)
             summary = config.problem.summary(metrics["test"])

@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pdfcalc.files import append_text
 from train.data.examples import Examples
 from train.data.leakage import Split
 from train.data.sources import Sources, window_of
@@ -58,17 +59,21 @@ def fit(
     world: World,
     snapshot_seconds: float = SNAPSHOT_SECONDS,
     tensorboard: bool = False,
-) -> dict[str, Any] | None:
-    """Train, or continue to train, into `run`; the final metrics, or None if asked to stop before.
+) -> dict[str, Any]:
+    """Train, or continue to train, into `run`; the final metrics.
 
-    SIGTERM or SIGUSR2 ends the fit after a few steps; the same call continues it there. After a
-    kill it continues from the last snapshot.
+    SIGINT, SIGTERM or SIGUSR2 ends the fit after a few steps; the same call continues it there.
+    After a kill it continues from the last snapshot.
 
     Args:
         recipe: of the problem that is learned.
         split: one of the problem's; None for its first.
         snapshot_seconds: between snapshots.
         tensorboard: write each epoch's record to `run`/tensorboard, too.
+
+    Raises:
+        StopRequested: a signal has ended the fit before its last epoch.
+        OSError: a file can't be written, as on a full disk; what was written stays as it was.
     """
     console = Console(quiet=not world.is_main, highlight=False)
     if recipe.deterministic:
@@ -94,8 +99,7 @@ def fit(
     if tensorboard and world.is_main:
         writer = epoch_scalars(run, training.history)
     with Watch(world, snapshot_seconds) as watch, writer as write:
-        if not training.run_epochs(watch, write):
-            return None
+        training.run_epochs(watch, write)
     world.barrier()
     history = training.history
     metrics = {"epochs": len(history), "best_epoch": best_epoch(history, problem)["epoch"]}
@@ -156,8 +160,8 @@ class Training:
         self._began = time.perf_counter()
         self._resume()
 
-    def run_epochs(self, watch: Watch, write: Callable[[dict[str, float]], object]) -> bool:
-        """Whether the last epoch was reached; else the run was asked to stop.
+    def run_epochs(self, watch: Watch, write: Callable[[dict[str, float]], object]) -> None:
+        """Go on to the last epoch, or raise StopRequested with a snapshot written.
 
         Args:
             write: called with the record of each epoch.
@@ -172,9 +176,8 @@ class Training:
         except StopRequested:
             self._save()
             _say(self.console, f"stopped {self._place}; the same command continues")
-            return False
+            raise
         self._save()
-        return True
 
     @property
     def _is_finished(self) -> bool:
@@ -224,8 +227,7 @@ class Training:
         self._began, self._step = time.perf_counter(), 0
         self._loss.zero_()
         if self.world.is_main:
-            with (self.run / HISTORY).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+            append_text(self.run / HISTORY, json.dumps(record) + "\n")
         shown = {"train_loss": train_loss, **validated}
         scores = (f"{name.replace('_', ' ')} {value:.4f}" for name, value in shown.items())
         _say(

@@ -73,7 +73,7 @@ class Trainer:
         self.optimizer = make_optimizer(recipe, self.model)
         self.scheduler = make_scheduler(recipe, self.optimizer, self.order.batches)
         self._update: Callable[..., Tensor] = self.update
-        if world.device.type == "cuda" and world.size == 1:
+        if recipe.cuda_graphs and world.device.type == "cuda" and world.size == 1:
             self._update = GraphedStep(self.update)
 
     def _inputs_to_standardise(self) -> Tensor:

@@ -6,6 +6,7 @@ Every file is written beside its place and renamed, so a reader or a killed run 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import platform
 import zipfile
@@ -257,7 +258,10 @@ def load_model(run: Path, device: torch.device | str = "cpu") -> tuple[nn.Module
 
 def save_snapshot(run: Path, token: str, state: dict[str, Any]) -> None:
     content = {"format": SNAPSHOT_FORMAT, "run": token, **state}
-    write_atomically(run / SNAPSHOT, lambda path: torch.save(content, path))
+    # In memory first: torch's own writer has no word for a full disk.
+    serialised = io.BytesIO()
+    torch.save(content, serialised)
+    write_atomically(run / SNAPSHOT, lambda path: path.write_bytes(serialised.getbuffer()))
 
 
 def load_snapshot(run: Path, token: str, device: torch.device) -> dict[str, Any] | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from pdfcalc.files import naming
 
 FOLDER = "tensorboard"
 
@@ -20,6 +23,7 @@ def epoch_scalars(
 
     Raises:
         ImportError: tensorboard is not installed.
+        OSError: a record can't be written, as on a full disk.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -30,14 +34,37 @@ def epoch_scalars(
 
     # From step 1 on, readers forget what older files said. These stay: a TensorBoard that is open
     # on one would not get past it if it were gone.
-    with SummaryWriter(str(run / FOLDER), purge_step=1) as writer:
+    with _without_tracebacks_of_disks():
+        with naming(run / FOLDER):
+            writer = SummaryWriter(str(run / FOLDER), purge_step=1)
 
         def write(record: Mapping[str, float]) -> None:
-            for name, value in record.items():
-                if name != "epoch":
-                    writer.add_scalar(name, value, int(record["epoch"]))
-            writer.flush()
+            with naming(run / FOLDER):
+                for name, value in record.items():
+                    if name != "epoch":
+                        writer.add_scalar(name, value, int(record["epoch"]))
+                writer.flush()
 
-        for record in history:
-            write(record)
-        yield write
+        try:
+            for record in history:
+                write(record)
+            yield write
+        finally:
+            with naming(run / FOLDER):
+                writer.close()
+
+
+@contextmanager
+def _without_tracebacks_of_disks() -> Iterator[None]:
+    """Leave OSErrors of threads unprinted: that of TensorBoard's comes again at its next call."""
+    before = threading.excepthook
+
+    def unless_of_a_disk(thrown: threading.ExceptHookArgs) -> None:
+        if not issubclass(thrown.exc_type, OSError):
+            before(thrown)
+
+    threading.excepthook = unless_of_a_disk
+    try:
+        yield
+    finally:
+        threading.excepthook = before

@@ -1,4 +1,4 @@
-"""What a process must know of its siblings under torchrun; without torchrun it is alone."""
+"""What a process must know of its siblings, where `defectpdf launch` or torchrun started some."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
+
+from train.setup.endings import ProcessesLost
+from train.setup.rendezvous import own_store
 
 _LONGEST_WAIT = timedelta(days=1)
 """For what one process does while the others wait."""
@@ -75,10 +78,11 @@ class World:
 
 @contextmanager
 def join_world() -> Iterator[World]:
-    """Join torchrun's process group (nccl on GPUs, gloo on CPUs); alone, no group is made.
+    """Join the process group (nccl on GPUs, gloo on CPUs); alone, no group is made.
 
     Raises:
         ValueError: there are more processes than GPUs on this machine.
+        ProcessesLost: in its context, another process has died.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     device = torch.device("cpu")
@@ -87,7 +91,7 @@ def join_world() -> Iterator[World]:
         if processes > devices:
             raise ValueError(
                 f"{processes} processes share {devices} GPUs: start one for each "
-                f"(torchrun --nproc-per-node={devices})"
+                f"(defectpdf launch --processes {devices})"
             )
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(device)
@@ -95,19 +99,28 @@ def join_world() -> Iterator[World]:
         yield World(0, 1, device)
         return
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    if local_size == size:
-        # The store may be that of an attempt before, with the addresses of processes now dead.
-        # Nodes may count attempts differently; jobs/train.sh has them take a new store each time.
+    try:
+        _join("nccl" if device.type == "cuda" else "gloo", rank, size, local_size)
+        yield World(rank, size, device, local_size)
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            raise ProcessesLost(f"lost the others ({str(error).splitlines()[0]})") from error
+        raise
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _join(backend: str, rank: int, size: int, local_size: int) -> None:
+    store = own_store(os.environ, size)
+    if store is None and local_size == size:
+        # torchrun's may be that of an attempt before, with the addresses of processes now dead.
         store = next(rendezvous("env://"))[0]
         store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
-    else:
+    if store is None:
         dist.init_process_group(backend)
-    try:
-        yield World(rank, size, device, local_size)
-    finally:
-        dist.destroy_process_group()
+    else:
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
 
 
 def make_deterministic() -> None:

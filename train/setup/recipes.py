@@ -42,6 +42,11 @@ class Recipe(BaseModel):
         "NVIDIA GPUs float32 means TF32 in convolutions, which is torch's own default",
     )
     deterministic: bool = Field(default=False, description="the same bits each time")
+    cuda_graphs: bool = Field(
+        default=False,
+        description="a step as one CUDA graph, where one process has a GPU; it has not been run on "
+        "a GPU yet",
+    )
 
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)

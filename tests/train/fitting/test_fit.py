@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -373,6 +374,18 @@ def test_a_watch_notices_signals_and_puts_their_handlers_back():
     assert signal.getsignal(signal.SIGUSR2) is before
     with Watch(ALONE, seconds=0) as watch:
         assert watch.snapshot_is_due()
+
+
+def test_a_watch_takes_ctrl_c_for_a_request_and_a_second_one_for_an_order():
+    with Watch(ALONE, seconds=1000) as watch:
+        for _ in range(2):  # as a terminal and a launcher bring the same one
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(StopRequested) as caught:
+            watch.snapshot_is_due()
+        assert caught.value.exit_code == 130
+        time.sleep(1.1)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):

@@ -1,4 +1,4 @@
-"""Several processes under torchrun: the same curve, the same bits after a kill, a quick stop."""
+"""Several processes: the same curve, the same bits after a kill, a quick stop."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ import psutil
 import pytest
 import torch
 import windowed_fit
-from runs import Bench, until
+from runs import Bench, command, until
 
 from train.runs.rundir import read_history
 
 EPOCHS = 4
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts=2"]
+PLACE = Path(__file__).parents[3]
 RECIPES = {
     "default": [],
     "accumulated": ["--set", "accumulation=2"],
@@ -34,16 +35,27 @@ RECIPES = {
 }
 
 
+def launcher(processes: int) -> list[str]:
+    """`defectpdf launch`, or `python -m train` for a single process."""
+    if processes == 1:
+        return [sys.executable, "-m", "train"]
+    return command("launch", "--processes", processes)
+
+
 @contextmanager
-def training(store: Path, run: Path, processes: int, *options: str) -> Iterator[subprocess.Popen]:
-    """`torchrun -m train`, or `python -m train` for a single process."""
-    launch = [*TORCHRUN, f"--nproc-per-node={processes}"] if processes > 1 else [sys.executable]
-    command = [*launch, "-m", "train", str(store), "--out", str(run)]
-    command += ["--set", f"epochs={EPOCHS}", *options]
+def training(
+    store: Path, run: Path, launch: int | list[str], *options: str
+) -> Iterator[subprocess.Popen]:
+    """A training by so many processes, or as another command starts it."""
+    start = launcher(launch) if isinstance(launch, int) else launch
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*start, str(store), "--out", str(run), "--set", f"epochs={EPOCHS}", *options],
+        env=environment | {"PYTHONPATH": str(PLACE)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     try:
         yield process
@@ -52,8 +64,8 @@ def training(store: Path, run: Path, processes: int, *options: str) -> Iterator[
         process.communicate()
 
 
-def finish(store: Path, run: Path, processes: int, *options: str) -> str:
-    with training(store, run, processes, *options) as process:
+def finish(store: Path, run: Path, launch: int | list[str], *options: str) -> str:
+    with training(store, run, launch, *options) as process:
         output, _ = process.communicate(timeout=300)
         assert process.returncode == 0, output
     return output
@@ -63,9 +75,9 @@ def curve(run: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in read_history(run)]
 
 
-def check_parity(store: Path, folder: Path, processes: int, options: list[str]) -> None:
+def check_parity(store: Path, folder: Path, launch: int | list[str], options: list[str]) -> None:
     finish(store, folder / "one", 1, *options)
-    output = finish(store, folder / "several", processes, *options)
+    output = finish(store, folder / "several", launch, *options)
     assert output.count("test accuracy") == 1, "only one process speaks"
     for several, one in zip(curve(folder / "several"), curve(folder / "one"), strict=True):
         for name in ("train_loss", "val_loss"):
@@ -73,8 +85,11 @@ def check_parity(store: Path, folder: Path, processes: int, options: list[str]) 
 
 
 @pytest.mark.slow
-def test_two_processes_follow_the_curve_of_one(store_path, tmp_path):
-    check_parity(store_path, tmp_path, 2, ["--set", "epochs=2"])
+@pytest.mark.parametrize(
+    "launch", [2, [*TORCHRUN, "--nproc-per-node=2", "-m", "train"]], ids=["launch", "torchrun"]
+)
+def test_two_processes_follow_the_curve_of_one(store_path, tmp_path, launch):
+    check_parity(store_path, tmp_path, launch, ["--set", "epochs=2"])
 
 
 @pytest.mark.slow
@@ -140,7 +155,7 @@ EXACT = ["--set", "deterministic=true", "--set", "batch_size=9"]
     ids=["two", "three"],
 )
 def test_a_rank_killed_in_an_epoch_leaves_no_trace(store_path, tmp_path, processes, options):
-    """torchrun starts all again; they go on from the last snapshot to the same bits."""
+    """All start again; they go on from the last snapshot to the same bits."""
     options = [*EXACT, *options]
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
     finish(store_path, undisturbed, processes, *options)
@@ -155,7 +170,11 @@ def test_a_rank_killed_in_an_epoch_leaves_no_trace(store_path, tmp_path, process
                 rank.wait(60)
         output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
+    for number in (1, 2):
+        killed = f"process {processes - number} was killed by SIGKILL"
+        assert f"{killed}; all start again ({number} of at most 3 times)" in output
     assert output.count(f"continuing {disturbed}") == 2
+    assert "Traceback" not in output
     assert "steps" in output, "a snapshot was from within an epoch"
     assert curve(disturbed) == curve(undisturbed)
     model = "model.safetensors"
@@ -163,18 +182,24 @@ def test_a_rank_killed_in_an_epoch_leaves_no_trace(store_path, tmp_path, process
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_sigterm_stops_all_processes_in_time(store_path, tmp_path, processes):
-    """In an epoch that takes longer than there is time: a scheduler kills after 30 s."""
+@pytest.mark.parametrize(
+    ("processes", "number"), [(1, "SIGTERM"), (2, "SIGTERM"), (1, "SIGINT"), (2, "SIGINT")]
+)
+def test_a_signal_stops_all_processes_in_time(store_path, tmp_path, processes, number):
+    """In an epoch that takes longer than there is time: a scheduler kills after 30 s.
+
+    To all at once, as a terminal's Ctrl-C comes: the launcher and each process have it.
+    """
     run, options = tmp_path / "run", [*EXACT, "--set", "epochs=2"]
     with training(store_path, run, processes, *options, "--snapshot-seconds", "0") as process:
         until(lambda: (run / "snapshot.pt").exists(), process)
         asked = time.monotonic()
-        process.send_signal(signal.SIGTERM)
+        os.killpg(process.pid, signal.Signals[number])
         output, _ = process.communicate(timeout=60)
         assert time.monotonic() - asked < 20
-    assert process.returncode != 0
-    assert "the same command continues" in output
+    assert process.returncode == 128 + signal.Signals[number]
+    assert output.count("the same command continues") == 1
+    assert "Traceback" not in output
     finish(store_path, run, processes, *options)
     finish(store_path, tmp_path / "undisturbed", processes, *options)
     model = "model.safetensors"
