@@ -48,9 +48,10 @@ class PowderPattern(BaseModel):
 
     def fields(self) -> dict[str, Field]:
         attributes = {
-            "long_name": "X-ray powder pattern, |F|^2 in electrons^2 times Lorentz-polarisation "
-            "factor over the squared volume of the cell of F",
+            "long_name": "X-ray powder pattern",
             "units": "angstrom-6 degree-1",
+            "comment": "|F|^2 in electrons^2 times the Lorentz-polarisation factor over the "
+            "squared volume of the cell of F",
         }
         return {"intensity": Field("float32", math.nan, attributes, ("two_theta",))}
 

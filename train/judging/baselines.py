@@ -35,6 +35,7 @@ METHODS: dict[str, Callable[[int], ClassifierMixin]] = {
     ),
 }
 """By name; made from a seed. Kernel of the support vector machine: radial basis functions."""
+_LEAST_DEVIATION = 1e-12  # of a column, over the largest
 LEAST_PROBABILITY = 1e-12  # in place of 0, whose logarithm is not finite
 
 
@@ -53,8 +54,7 @@ def score_methods(
         columns: by part, (n, k), which are standardised on the training part.
         target: by part, (n,) class of each row.
     """
-    scaler = StandardScaler().fit(columns["train"])
-    scaled = {part: scaler.transform(values) for part, values in columns.items()}
+    scaled = _standardised(columns)
     methods = {}
     for name, make in METHODS.items():
         began = time.perf_counter()
@@ -73,3 +73,14 @@ def log_probabilities(model: Any, columns: np.ndarray, n_classes: int) -> torch.
     probability = np.full((len(columns), n_classes), LEAST_PROBABILITY)
     probability[:, model.classes_] = model.predict_proba(columns)
     return torch.from_numpy(probability).clamp(min=LEAST_PROBABILITY).log().float()
+
+
+def _standardised(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Columns (n, k) of each part by mean and deviation in the training part.
+
+    What hardly varies there, as far from all lines of a pattern, is left as small as it is.
+    """
+    scaler = StandardScaler().fit(columns["train"])
+    least = _LEAST_DEVIATION * np.sqrt(scaler.var_.max())
+    scaler.scale_ = np.where(np.sqrt(scaler.var_) > least, scaler.scale_, max(least, 1.0))
+    return {part: scaler.transform(values) for part, values in columns.items()}
