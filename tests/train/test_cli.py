@@ -17,7 +17,7 @@ from train.cli import main
 COMMANDS = (
     *("library", "generate", "status", "verify", "export", "pdf"),
     *("train", "evaluate", "predict", "baselines", "robustness", "explain", "report"),
-    "export-model",
+    *("export-model", "launch"),
 )
 CIF = fcc_cif("Cu", 3.615, 0.0065)
 

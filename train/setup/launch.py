@@ -67,6 +67,9 @@ class Agreement(Protocol):
     def settle(self, attempt: int, code: int) -> tuple[int, bool]:
         """Tell how this node's processes ended: the code for all, and if it is this node's."""
 
+    def leave(self) -> None:
+        """To be called when there is nothing more to agree on."""
+
 
 class OneNode:
     def told(self, attempt: int) -> int | None:
@@ -74,6 +77,9 @@ class OneNode:
 
     def settle(self, attempt: int, code: int) -> tuple[int, bool]:
         return code, True
+
+    def leave(self) -> None:
+        pass
 
 
 class SeveralNodes:
@@ -97,16 +103,22 @@ class SeveralNodes:
         first = self._store.compare_set(f"nodes/{attempt}/code", "", own)
         return int(first.split(b" ")[0]), first == own.encode()
 
+    def leave(self) -> None:
+        self._store.add("nodes/left", 1)
+        # The store is the first node's, so that it goes last.
+        deadline = time.monotonic() + 2 * _GRACE
+        while self._place.node == 0 and time.monotonic() < deadline:
+            if self._store.add("nodes/left", 0) == self._place.nodes:
+                break
+            time.sleep(_POLL)
+
     def _wait_for_others(self, attempt: int) -> int:
         finished = f"nodes/{attempt}/finished"
         self._store.add(finished, 1)
-        try:
-            while self._store.add(finished, 0) < self._place.nodes:
-                if (code := self.told(attempt)) is not None:
-                    return code
-                time.sleep(_POLL)
-        except RuntimeError:
-            pass  # The first node goes last, but need not wait until we have seen the count.
+        while self._store.add(finished, 0) < self._place.nodes:
+            if (code := self.told(attempt)) is not None:
+                return code
+            time.sleep(_POLL)
         return 0
 
 
@@ -290,7 +302,9 @@ def launch(
     place = Place(processes, node, nodes, head) if nodes > 1 else Place(processes)
     with tempfile.TemporaryDirectory(prefix="defectpdf-") as folder:
         try:
-            code = Launcher(place, _agree(place), arguments, Path(folder)).run()
+            agreement = _agree(place)
+            code = Launcher(place, agreement, arguments, Path(folder)).run()
+            agreement.leave()
         except KeyboardInterrupt:
             code = 128 + signal.SIGINT
         except RuntimeError as error:  # of torch's store

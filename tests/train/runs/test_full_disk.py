@@ -94,7 +94,7 @@ def test_a_training_goes_on_once_there_is_space(disk, store_path, tmp_path, proc
     run = disk.folder / "run"
     process = start(run)
     try:
-        until((run / "snapshot.pt").exists, process)
+        until((run / "model.safetensors").exists, process)
         with disk.full(process.pid):
             output, errors = process.communicate(timeout=120)
             assert process.returncode == 2, output + errors

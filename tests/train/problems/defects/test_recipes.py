@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from train.problems.defects.recipes import DefectRecipe, make_recipe
+from train.problems.defects.recipes import RECIPES, DefectRecipe, make_recipe
 from train.setup.recipes import parse_setting
 
 
@@ -43,3 +43,8 @@ def test_settings_are_json_or_text():
     assert parse_setting("precision=bfloat16") == ("precision", "bfloat16")
     with pytest.raises(ValueError, match="--set epochs: give it as key=value"):
         parse_setting("epochs")
+
+
+def test_what_no_gpu_has_run_must_be_asked_for():
+    assert not any(recipe.cuda_graphs for recipe in RECIPES.values())
+    assert make_recipe("default", {"cuda_graphs": True}).cuda_graphs
