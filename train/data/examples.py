@@ -155,8 +155,3 @@ def fingerprint_of(ids: Iterable[str], *columns: np.ndarray) -> str:
     for column in columns:
         digest.update(np.ascontiguousarray(column).tobytes())
     return digest.hexdigest()
-
-
-def rows_of(present: np.ndarray) -> np.ndarray:
-    """(n, 2) structure and variant of all that is present, (S, V)."""
-    return np.argwhere(present)

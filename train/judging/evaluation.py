@@ -72,7 +72,8 @@ def predict(
             continue
         samples = source.samples(rows[block])
         place = torch.from_numpy(block).to(world.device)
-        truth[place] = columns.joined(samples.targets, len(block))
+        if columns.width:
+            truth[place] = columns.joined(samples.targets, len(block))
         for first in range(0, len(block), CHUNK):
             of = slice(first, first + CHUNK)
             chunk = Batch(samples.inputs[of], {name: t[of] for name, t in samples.targets.items()})
@@ -94,9 +95,9 @@ class _Columns:
         self.width = sum(self._widths)
 
     def joined(self, targets: Mapping[str, Tensor], n: int) -> Tensor:
-        """(n, width)"""
+        """(n, width); there are some."""
         columns = [targets[name].reshape(n, -1).double() for name in self._kinds]
-        return torch.cat(columns, dim=1) if columns else torch.empty(n, 0)
+        return torch.cat(columns, dim=1)
 
     def parted(self, columns: Tensor) -> dict[str, Tensor]:
         parts = columns.split(self._widths, dim=1)

@@ -54,7 +54,7 @@ class Term(NamedTuple):
 
 
 class Objective(Protocol):
-    """What is minimised, and which epoch of it is best; made once for a fit."""
+    """What is minimised, with all that it takes from the training rows; made once for a fit."""
 
     def weights(self, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What `losses` will divide its sums by, from the targets of global batches.

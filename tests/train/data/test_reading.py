@@ -96,14 +96,14 @@ def test_two_windows_are_within_the_budget():
 IMAGES = """
 import resource, sys
 import numpy as np
-from train.data.examples import Examples, Grouping, Reading, rows_of
+from train.data.examples import Examples, Grouping, Reading
 from train.data.order import EpochOrder
 from train.data.reading import Share, hosts_at_once, read_ahead
 from train.data.store import Dataset
 
 data = Dataset.open(sys.argv[1])
 present = np.arange(5) > np.zeros((len(data.id), 1))
-rows = rows_of(present)
+rows = np.argwhere(present)
 hosts = Grouping.by(data.id[rows[:, 0]], "hosts stay whole")
 examples = Examples(
     data, rows, (Reading("image"),), {}, {"host": hosts}, "", present, data.id.item

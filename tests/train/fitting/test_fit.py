@@ -119,9 +119,9 @@ def test_a_run_that_goes_on_reads_its_split_and_no_traces_for_it(
     reads = []
     read = DefectExamples.read
 
-    def counted(self, structures=None, variants=slice(None)):
+    def counted(self, name, structures=None, variants=slice(None)):
         reads.append(variants)
-        return read(self, structures, variants)
+        return read(self, name, structures, variants)
 
     monkeypatch.setattr(DefectExamples, "read", counted)
     run_fit(store_path, finished)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from defectgen.hosts.elements import atomic_number
-from train.data.examples import Examples, Grouping, Reading, Signature, fingerprint_of, rows_of
+from train.data.examples import Examples, Grouping, Reading, Signature, fingerprint_of
 from train.data.store import Dataset
 from train.problems.defects.trace import Trace
 
@@ -74,7 +74,7 @@ def read_examples(
     names = ("label", "concentration", "impurity", "space_group", "element", "origin")
     columns = {name: data.column(name) for name in names}
     label, classes = columns["label"], classes_of(data, with_pristine)
-    rows = rows_of(label >= (0 if with_pristine else 1))
+    rows = np.argwhere(label >= (0 if with_pristine else 1))
     if not len(rows):
         raise ValueError(f"{data.path} has no {trace.title[:-1]} of a defective crystal")
     structure, variant = rows.T

@@ -77,7 +77,7 @@ class Defects(Problem):
         if not np.array_equal(data.column(self.trace.axis), self.points):
             raise ValueError(
                 f"{data.path} has other points of {self.trace.axis} than the store that was "
-                "trained on, which are needed"
+                "trained on"
             )
         return read_examples(data, self.trace, PRISTINE in self.classes)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from train.data.examples import Examples, Grouping, Reading, fingerprint_of, rows_of
+from train.data.examples import Examples, Grouping, Reading, fingerprint_of
 from train.data.sources import Batch
 from train.data.store import Dataset
 from train.judging.evaluation import Predicted
@@ -69,7 +69,7 @@ class Network(nn.Module):
 def image_examples(data: Dataset, targets: Mapping[str, np.ndarray]) -> Examples:
     """All variants of all boxes that were computed; targets are (S, V, ...)."""
     present = data.column("count") >= 0
-    rows = rows_of(present)
+    rows = np.argwhere(present)
     at = tuple(rows.T)
     return Examples(
         data=data,

@@ -123,7 +123,9 @@ def test_the_command_prints_a_table_or_json_and_draws_a_figure(run, real_store, 
 
 
 def test_what_cannot_be_measured_or_drawn_is_refused(run, real_store, store_path, tmp_path):
-    with pytest.raises(ValueError, match="is not the store that"):
+    with pytest.raises(
+        ValueError, match="has other points of r than the store that was trained on"
+    ):
         measure_robustness(run, store_path, "test")
     toy = tmp_path / "toy"
     recipe = make_recipe("default", {"epochs": 1})
