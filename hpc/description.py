@@ -13,6 +13,7 @@ from defectgen.hosts.elements import metals
 from defectgen.point_defects.settings import DefectSettings
 from pdfcalc.crystals.scattering import is_tabulated
 from pdfcalc.pdf.parameters import PDFParameters
+from pdfcalc.reading import read_file
 
 
 class LibrarySettings(BaseModel):
@@ -84,7 +85,7 @@ def read_description(path: Path | None, limit: int | None = None) -> RunDescript
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+            values = tomllib.loads(read_file(path).decode("utf-8-sig"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a TOML file: {error}") from None
     try:

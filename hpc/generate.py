@@ -71,7 +71,7 @@ def generate(
         OSError: the store can't be written, as on a full disk; what is done stays done.
     """
     path = path.absolute()
-    with writing(path, part):
+    with writing(path, part, repair):
         try:
             if repair and part is None:
                 sweep_partial_files(path)

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from hpc.store.store import Store
+from hpc.watching.console import plain_console
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
 from train.data.store import PDFStore, read_store
 from train.judging.familiarity import REFUSED, Familiarity
@@ -213,7 +213,7 @@ def main() -> None:
     table = Table(*found[0], title=f"{options.run}: AUROC by view")
     for line in found:
         table.add_row(*(f"{x:.3f}" if isinstance(x, float) else str(x) for x in line.values()))
-    Console(highlight=False).print(table)
+    plain_console().print(table)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from defectgen.hosts.host import Host
+from pdfcalc.reading import open_regular
 
 _HOSTS = TypeAdapter(list[Host])
 _TWO_IN_A_LINE = re.compile(rb"\}\s*,\s*\{")
@@ -199,6 +200,6 @@ def _json_lines(hosts: Iterable[Host]) -> Iterator[bytes]:
 
 def _opened(path: str | Path) -> IO[bytes]:
     try:
-        return Path(path).open("rb")
+        return open_regular(path)
     except OSError as error:
         raise ValueError(f"cannot read the library {path}: {error.strerror}") from error

@@ -141,6 +141,13 @@ def create_group(
         return zarr.consolidate_metadata(target)
 
 
+def array_names(description: RunDescription) -> list[str]:
+    """The names of all arrays of a run's store."""
+    from zarr.storage import MemoryStore
+
+    return sorted(create_arrays(MemoryStore(), description, n_hosts=1).array_keys())
+
+
 def create_arrays(target: StoreLike, description: RunDescription, n_hosts: int) -> zarr.Group:
     """Make all arrays of a store; of those that have values by now, only the coordinates do."""
     import zarr

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from hpc.store.places import remove
+from pdfcalc.reading import is_regular, read_file
+
 
 class QuarantinedHost(BaseModel):
     """A host that could not be computed; its rows hold the fill values."""
@@ -71,11 +74,10 @@ def withdraw_record(ledger: Path, task: int) -> None:
 
     It is gone from the disk when this returns: it must not outlive what it speaks of.
     """
-    try:
-        _place(ledger, task).unlink()
-    except FileNotFoundError:
-        return
-    sync(ledger)
+    place = _place(ledger, task)
+    if os.path.lexists(place):
+        remove(place)
+        sync(ledger)
 
 
 def sync(path: Path) -> None:
@@ -99,8 +101,10 @@ def read_record(ledger: Path, task: int, input_hash: str) -> DoneRecord | None:
 
 
 def _read_record(path: Path, input_hash: str) -> DoneRecord | None:
+    if not is_regular(path):
+        return None
     try:
-        record = DoneRecord.model_validate_json(path.read_bytes())
+        record = DoneRecord.model_validate_json(read_file(path))
     except (FileNotFoundError, ValueError):
         return None
     own = record.input_hash == input_hash and _place(path.parent, record.task) == path

@@ -14,7 +14,9 @@ from hpc.description import RunDescription
 from hpc.plan import select_hosts
 from hpc.store.layout import create_group
 from hpc.store.ledger import read_records
+from hpc.store.places import make_folders, remove, strangers
 from hpc.store.store import Store, read_inputs
+from pdfcalc.reading import is_regular
 
 
 def restore(path: Path, description: RunDescription | None) -> None:
@@ -32,33 +34,45 @@ def restore(path: Path, description: RunDescription | None) -> None:
     if description is None:
         store = Store(path)
         description, hosts = store.description, store.hosts if store.has_its_hosts() else None
+        if hosts and not is_regular(path / "library.json"):
+            hosts = list(hosts)  # the link that leads to them is about to go
     hosts = hosts or select_hosts(description.library)
     input_hash, columns = read_inputs(description, hosts)
     if not _is_of(path, input_hash):
         return
     as_made: dict = {}
     create_group(MemoryStore(as_made), description, columns, input_hash)
+    for stranger in list(strangers(path, {key.partition("/")[0] for key in as_made})):
+        remove(stranger)
     for key, content in as_made.items():
-        _restore_file(path / key, content.to_bytes())
+        _restore_file(path, key, content.to_bytes())
+    if (path / "library.json").is_dir():
+        remove(path / "library.json")
     write_library(path / "library.json", hosts)
 
 
 def _is_of(path: Path, input_hash: str) -> bool:
     """Whether a store is of this run by its metadata or, if they are damaged, its records."""
     try:
-        return Store(path).input_hash == input_hash
+        if is_regular(path / "zarr.json"):
+            return Store(path).input_hash == input_hash
     except (ValueError, KeyError):
-        if read_records(path / "ledger", input_hash):
-            return True
+        pass
+    if read_records(path / "ledger", input_hash):
+        return True
     raise ValueError(
         f"{path / 'zarr.json'} is damaged and no shard is of this run: give the run.toml and the "
         "library that the store was made from"
     )
 
 
-def _restore_file(path: Path, content: bytes) -> None:
-    if not path.is_file() or path.read_bytes() != content:
-        path.parent.mkdir(parents=True, exist_ok=True)
+def _restore_file(store: Path, key: str, content: bytes) -> None:
+    path = store / key
+    if not is_regular(path) or path.read_bytes() != content:
+        make_folders(store, path.parent)
         temporary = path.with_name(f"{path.name}.partial")
+        remove(temporary)
         temporary.write_bytes(content)
+        if not is_regular(path):
+            remove(path)
         temporary.replace(path)

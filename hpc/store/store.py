@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +25,8 @@ from hpc.observables.pdf import Observable
 from hpc.plan import Shard, Task, plan_shards, task_of
 from hpc.store.layout import HostColumns, create_group, observable_of, variant_arrays
 from hpc.store.ledger import DoneRecord, sync
+from hpc.store.places import make_folders, remove
+from pdfcalc.reading import UnusableFile
 
 if TYPE_CHECKING:
     import zarr
@@ -42,15 +43,18 @@ class Store:
         """
         import zarr
 
+        from hpc.store.own_files import OwnFiles
+
         self.path = path
         try:
-            self.group: zarr.Group = zarr.open_group(path, mode=mode, use_consolidated=False)
+            files = OwnFiles(path, read_only=mode == "r")
+            self.group: zarr.Group = zarr.open_group(files, mode=mode, use_consolidated=False)
             self.description = RunDescription.model_validate(self.group.attrs["run"])
         except (FileNotFoundError, NotADirectoryError, KeyError):
             raise ValueError(f"{path} is not a store written by `defectpdf generate`") from None
         except ValidationError as error:
             raise ValueError(f"{path}: its run description: {first_mistake(error)}") from None
-        except ValueError as error:
+        except (UnusableFile, ValueError) as error:
             raise ValueError(
                 f"{path / 'zarr.json'} is damaged ({error}): `generate RUN.toml --repair` with the "
                 "description that the store was made from puts it right"
@@ -85,7 +89,8 @@ class Store:
         for name in self.variant_arrays:
             try:
                 return self.array(name).shape[0]
-            except (KeyError, TypeError, ValueError):  # damaged; another array knows it too
+            # Damaged; another array knows it too.
+            except (KeyError, TypeError, UnusableFile, ValueError):
                 continue
         raise ValueError(f"{self.path} has lost its arrays: `generate --repair` makes them anew")
 
@@ -116,8 +121,8 @@ class Store:
         for name, folder in zip(self.variant_arrays, folders, strict=True):
             # A writer that was killed may have left part of a file, and zarr would read a
             # damaged shard before it writes it anew.
-            for file in [path for path in folder.rglob("*") if path.is_file()]:
-                file.unlink(missing_ok=True)
+            make_folders(self.path, folder.parent)
+            remove(folder)
             self.array(name)[task.start : task.stop] = rows[name]
         # All at once, so that the file system has to write its journal once.
         for folder in folders:
@@ -146,7 +151,8 @@ class Store:
 def _sync(folder: Path) -> None:
     """Have the system write a folder, its entry and all that is in it to the disk."""
     for path in [folder.parent, folder, *folder.rglob("*")] if folder.exists() else []:
-        sync(path)
+        if path.is_dir() or path.is_file():  # a pipe would be waited for
+            sync(path)
 
 
 def shard_digest(rows: Mapping[str, np.ndarray]) -> str:
@@ -166,10 +172,9 @@ def create(path: Path, description: RunDescription, hosts: Sequence[Host]) -> St
     unfinished = path / "ledger" / "unfinished"
     sweep_partial_files(path)
     unfinished.touch()
-    (path / "zarr.json").unlink(missing_ok=True)
-    for folder in path.iterdir():  # arrays that this description may not have
-        if folder.is_dir() and folder.name != "ledger":
-            shutil.rmtree(folder)
+    for place in path.iterdir():  # arrays among them that this description may not have
+        if place.name != "ledger":
+            remove(place)
     # Reading a large library takes longer than all the rest, so that it is read once.
     inputs, columns = InputHash(description), HostColumns(len(hosts))
     write_library(path / "library.json", columns.noting(inputs.noting(hosts)))
@@ -203,7 +208,7 @@ def sweep_partial_files(path: Path) -> None:
     For a store that nobody else writes to.
     """
     for partial in path.rglob("*.partial"):
-        partial.unlink(missing_ok=True)
+        remove(partial)
 
 
 def _holds_nothing(path: Path) -> bool:

@@ -13,6 +13,7 @@ import torch
 
 from defectgen.hosts.elements import atomic_number
 from hpc.store.inspect import status
+from pdfcalc.reading import UnusableFile
 
 if TYPE_CHECKING:
     import zarr
@@ -70,7 +71,8 @@ class PDFStore:
             if structures is None:
                 return np.asarray(self.g[:, variants])
             return np.asarray(self.g.oindex[structures, variants])
-        except (ValueError, RuntimeError) as error:  # of checksums and of what unpacks
+        # Of what is no file, of checksums and of what unpacks.
+        except (UnusableFile, ValueError, RuntimeError) as error:
             raise ValueError(_damaged(self.path, error)) from error
 
     @property
@@ -97,9 +99,11 @@ def read_store(path: Path | str, with_pristine: bool = False) -> PDFStore:
     """
     import zarr
 
+    from hpc.store.own_files import OwnFiles
+
     path = Path(path)
     try:
-        group = zarr.open_group(path, mode="r")
+        group = zarr.open_group(OwnFiles(path, read_only=True), mode="r")
         columns = {
             name: np.asarray(group[name])
             for name in ("r", "label", "concentration", "impurity", "space_group")
@@ -115,7 +119,7 @@ def read_store(path: Path | str, with_pristine: bool = False) -> PDFStore:
         raise ValueError(
             f"{path} is not a store of `defectpdf generate`: {type(error).__name__} {error}"
         ) from error
-    except (ValueError, RuntimeError) as error:
+    except (UnusableFile, ValueError, RuntimeError) as error:
         raise ValueError(_damaged(path, error)) from error
     classes = tuple(meaning[value] for value in sorted(meaning) if value > 0)
     store = PDFStore(

@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hpc.watching.console import plain_console
 from train.data.leakage import Split, make_split
 from train.data.sources import Sources, window_of
 from train.data.store import read_store
@@ -32,7 +33,7 @@ from train.runs.rundir import (
     load_snapshot,
     prepare_run,
     read_config,
-    read_json,
+    read_metrics,
     save_model,
     save_snapshot,
     write_json,
@@ -65,7 +66,7 @@ def fit(
         snapshot_seconds: between snapshots.
         tensorboard: write each epoch's record to `run`/tensorboard, too.
     """
-    console = Console(quiet=not world.is_main, highlight=False)
+    console = plain_console(quiet=not world.is_main)
     if recipe.deterministic:
         make_deterministic()
     store = read_store(store_path, recipe.pristine)
@@ -75,7 +76,7 @@ def fit(
         prepare_run(run, RunConfig.of(store, recipe, split, seed, window), parts)
     world.barrier()
     if (run / METRICS).exists():
-        metrics = read_json(run / METRICS)
+        metrics = read_metrics(run)
         _say(console, f"{run} is already finished after {metrics['epochs']} epochs")
         return metrics
 
@@ -247,8 +248,8 @@ class Training:
         save_snapshot(self.run, self._token, progress | self.trainer.state_dict())
 
     def _resume(self) -> None:
-        if state := load_snapshot(self.run, self._token, self.world.device):
-            self.trainer.load_state_dict(state)
+        restore = self.trainer.load_state_dict
+        if state := load_snapshot(self.run, self._token, self.world.device, restore):
             self.history, self._step, self._best = state["history"], state["step"], state["best"]
             if self.world.is_main:
                 self._loss += state["loss"]
@@ -271,8 +272,8 @@ def _say_what_leaks(console: Console, split: str, parts: Split) -> None:
 
 
 def _say(console: Console, line: str) -> None:
-    """Print a line as it is: paths may hold brackets, and a log needs no wrapping."""
-    console.print(line, markup=False, soft_wrap=True)
+    """Print a line; a log needs no wrapping."""
+    console.print(line, soft_wrap=True)
 
 
 def _progress(console: Console) -> Progress:

@@ -14,14 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 
 from train.models import Model
 from train.models.features import PairFeatures
+from train.runs.files import FAMILIARITY, damaged, read_tensors
 from train.runs.rundir import load_model, write_atomically
 
-FAMILIARITY = "familiarity.safetensors"
 REFUSED = 1.0
 """Unfamiliarity above which a pair is refused."""
 REFERENCES = 4096
@@ -48,6 +47,12 @@ class Views:
             "change": self._change,
             "features": self._features,
         }
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """How many numbers each view has."""
+        pair = torch.randn(1, 2, len(self._r), generator=torch.Generator().manual_seed(0))
+        return {name: view(pair).shape[1] for name, view in self.of.items()}
 
     def _host(self, pairs: torch.Tensor) -> np.ndarray:
         """The radial distribution of the pristine trace in units of its first shell."""
@@ -150,18 +155,19 @@ class Familiarity:
         """Of a finished run; ValueError if it has none, or a damaged one."""
         model, config = load_model(run)
         views = Views(model, np.array(config.r))
-        fields = ("mean", "axes", "points", "ordinary")
+        shapes: dict[str, tuple[int | None, ...]] = {}
+        for name, width in views.widths.items():
+            shapes |= {f"{name}.mean": (width,), f"{name}.axes": (width, None)}
+            shapes |= {f"{name}.points": (None, None), f"{name}.ordinary": (1,)}
         path = run / FAMILIARITY
-        try:
-            arrays = load_file(path)
-            references = {
-                name: Reference(*(arrays[f"{name}.{field}"] for field in fields))
-                for name in views.of
-            }
-        except FileNotFoundError as error:
-            raise ValueError(f"{run} is not finished: it has no {FAMILIARITY}") from error
-        except (SafetensorError, KeyError) as error:
-            raise ValueError(f"{path} is damaged ({error}); train the run again") from error
+        arrays = {name: value.numpy() for name, value in read_tensors(path, shapes).items()}
+        references = {
+            name: Reference(*(arrays[f"{name}.{field}"] for field in Reference.__annotations__))
+            for name in views.of
+        }
+        for name, reference in references.items():
+            if reference.points.shape[1] != reference.axes.shape[1]:
+                raise damaged(path, f"{name}.points and {name}.axes do not go together")
         return cls(views, references)
 
 

@@ -205,7 +205,7 @@ class Predictor:
     def __init__(self, run: Path) -> None:
         self.model, self.config = load_model(run)
         self.familiarity = Familiarity.load(run)
-        self._calibration = read_calibration(run)
+        self._calibration = read_calibration(run, self.model.regressions)
         self._r = np.array(self.config.r)
 
     def predict(

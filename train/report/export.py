@@ -26,7 +26,7 @@ from train.runs.rundir import (
     RunConfig,
     load_model,
     read_config,
-    read_json,
+    read_metrics,
     write_json,
 )
 
@@ -63,10 +63,10 @@ def export_model(run: Path, folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"{run} is not finished: it has no {METRICS}; run the same `defectpdf train` again"
         )
+    scores, (model, _) = read_metrics(run), load_model(run)
+    calibration = read_calibration(run, model.regressions)
     with new_folder(folder) as unfinished:
-        model, _ = load_model(run)
         shutil.copyfile(run / MODEL, unfinished / MODEL)
-        calibration = read_calibration(run)
         classifier = Classifier(model, config.inputs, len(config.classes), calibration)
         write_program(classifier, len(config.r), unfinished / PROGRAM)
         card = {
@@ -75,7 +75,7 @@ def export_model(run: Path, folder: Path) -> dict[str, Any]:
             **_describe_model(model, config),
             "calibration": calibration.model_dump(),
             "training": _describe_training(config),
-            "scores": read_json(run / METRICS),
+            "scores": scores,
             "caveats": [*([ROW_WARNING] if config.split == "row" else []), *CAVEATS],
             "versions": {"training": config.versions, "export": _versions()},
             "sha256": {name: _sha256(unfinished / name) for name in (MODEL, PROGRAM)},

@@ -73,6 +73,12 @@ def to_svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
+def as_drawn(name: str) -> str:
+    """A name that comes from data, in words: matplotlib would take what is between $ for a formula,
+    and leave out of legends what begins with _."""
+    return name.replace("_", "-").replace("$", r"\$")
+
+
 def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     """(C, C) counts of true (row) against predicted class, shaded by the fraction of the row."""
     fraction = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
@@ -85,7 +91,7 @@ def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
         text = f"{count}\n{100 * shade:.1f} %"
         colour = "#ffffff" if shade > 0.5 else "#000000"
         axes.text(column, row, text, ha="center", va="center", color=colour)
-    names = [name.replace("_", "-\n").replace("+", "\n+ ") for name in classes]
+    names = [as_drawn(name).replace("-", "-\n").replace("+", "\n+ ") for name in classes]
     axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 5 else 0)
     axes.set_yticks(range(len(names)), names)
     axes.spines[:].set_visible(False)
@@ -174,7 +180,7 @@ def _plot_bins(
 def _line(index: int, name: str) -> dict[str, Any]:
     again, colour = divmod(index, len(COLOURS))
     style = "--" if again else "-"
-    return {"color": COLOURS[colour], "ls": style, "label": name.replace("_", "-")}
+    return {"color": COLOURS[colour], "ls": style, "label": as_drawn(name)}
 
 
 def example_figure(r: np.ndarray, examples: Sequence[tuple[str, np.ndarray, np.ndarray]]) -> Figure:
@@ -184,7 +190,7 @@ def example_figure(r: np.ndarray, examples: Sequence[tuple[str, np.ndarray, np.n
     for (left, right), (title, pristine, defective) in zip(rows, examples, strict=True):
         left.plot(r, pristine, lw=0.9, label="pristine")
         left.plot(r, defective, lw=0.9, label="defective")
-        left.set(ylabel="G (Å$^{-2}$)", title=title.replace("$", r"\$"))
+        left.set(ylabel="G (Å$^{-2}$)", title=title)
         right.plot(r, defective - pristine, lw=0.9, color=COLOURS[2])
         right.axhline(0, lw=0.5, color=INK)
         right.set(ylabel="ΔG (Å$^{-2}$)", title="defective - pristine")
@@ -198,7 +204,7 @@ def histogram_figure(values: dict[str, np.ndarray], bins: Any, label: str, title
     figure = Figure(figsize=(5.2, 2.8), layout="constrained")
     axes = figure.add_subplot()
     for name, value in values.items():
-        axes.hist(value, bins, histtype="step", label=name.replace("_", "-"), lw=1.3)
+        axes.hist(value, bins, histtype="step", label=as_drawn(name), lw=1.3)
     axes.set(xlabel=label, ylabel="PDFs", title=title)
     axes.legend(fontsize="small", loc="lower center", ncols=2)
     return figure

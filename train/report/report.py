@@ -19,6 +19,7 @@ from train.data.store import PDFStore, read_store
 from train.judging.evaluation import Predictions, predict_part
 from train.report.figures import (
     accuracy_figure,
+    as_drawn,
     confusion_figure,
     example_figure,
     histogram_figure,
@@ -28,12 +29,11 @@ from train.report.figures import (
 )
 from train.runs.rundir import (
     CONFIG,
-    SPLIT,
     best_epoch,
     read_config,
     read_history,
-    read_json,
     read_leakage,
+    read_split,
     write_text,
 )
 
@@ -86,14 +86,17 @@ def write_report(source: Path, output: Path, store_path: Path | None = None) -> 
         elif (source / "zarr.json").exists():
             text = store_report(read_store(source))
         else:
-            raise ValueError(f"{source} is neither a run directory nor a store")
+            raise ValueError(
+                f"{source} is neither a run directory nor a store: it has no {CONFIG} and no "
+                "zarr.json"
+            )
     write_text(output, text)
 
 
 def run_report(run: Path, store_path: Path | None = None) -> str:
     config = read_config(run)
-    predictions = predict_part(run, store_path or Path(config.store), "test")
     history = read_history(run)
+    predictions = predict_part(run, store_path or Path(config.store), "test")
     score = predictions.score()
     best = best_epoch(history)
     cards = {
@@ -238,8 +241,8 @@ def examples_figure(store: PDFStore, rows: np.ndarray, seed: int) -> Any:
         s, v = structure[place], variant[place]
         impurity = f", impurity Z = {store.impurity[s, v]}" if store.impurity[s, v] else ""
         title = (
-            f"{name.replace('_', '-')}, {100 * store.concentration[s, v]:.1f} %, in "
-            f"{store.element[s]} ({store.space_group[s]}){impurity}"
+            f"{as_drawn(name)}, {100 * store.concentration[s, v]:.1f} %, in "
+            f"{as_drawn(store.element[s])} ({store.space_group[s]}){impurity}"
         )
         traces = np.asarray(store.g[s])
         chosen.append((title, traces[0], traces[v]))
@@ -274,7 +277,7 @@ def _count_table(store: PDFStore) -> str:
 
 
 def _split_table(run: Path, store: PDFStore) -> str:
-    split = read_json(run / SPLIT)
+    split = read_split(run, store).rows
     hosts = {part: set(store.rows[split[part], 0].tolist()) for part in PARTS}
     rows = []
     for part in PARTS:

@@ -17,19 +17,43 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from safetensors.torch import save
 
-from train.data.leakage import Split
-from train.data.splits import PARTS
+from hpc.description import PDFSettings, first_mistake
+from pdfcalc.reading import open_regular
+from train.data.leakage import QUANTILES, Split
+from train.data.splits import PARTS, SPLIT_MEANING
 from train.data.store import PDFStore
 from train.models import Model, build_model
 from train.problems.defects.inputs import PairInput
+from train.runs.files import (
+    CONFIG,
+    HISTORY,
+    LARGE,
+    METRICS,
+    MODEL,
+    SNAPSHOT,
+    SPLIT,
+    damaged,
+    missing,
+    parse,
+    read_bytes,
+    read_content,
+    read_tensors,
+    unusable,
+)
 from train.setup.recipes import Recipe
 
-CONFIG, SPLIT, HISTORY, METRICS = "config.json", "split.json", "metrics.jsonl", "metrics.json"
-MODEL, SNAPSHOT = "model.safetensors", "snapshot.pt"
 SNAPSHOT_FORMAT = 3
 
 
@@ -40,18 +64,34 @@ class RunConfig(BaseModel):
 
     recipe: Recipe
     split: str
-    seed: int
-    store: str
+    seed: NonNegativeInt
+    store: str = Field(min_length=1)
     fingerprint: str
     input_hash: str | None = None
     """Of the store's run description and hosts; None where it has none."""
-    classes: tuple[str, ...]
-    r: tuple[float, ...]
+    classes: tuple[str, ...] = Field(min_length=2)
+    r: tuple[float, ...] = Field(min_length=2)
     instrument: dict[str, Any] | None
     """[pdf] of the store's run description; None where it has none."""
-    window: int | None
+    window: PositiveInt | None
     """Hosts in memory at once while training; None for all. It decides the order of the rows."""
     versions: dict[str, str]
+
+    @field_validator("split")
+    @classmethod
+    def _is_a_split(cls, split: str) -> str:
+        if split.partition(":")[0] not in SPLIT_MEANING:
+            raise ValueError(f"{split!r} is not one of {', '.join(SPLIT_MEANING)}")
+        return split
+
+    @field_validator("instrument")
+    @classmethod
+    def _is_an_instrument(cls, instrument: dict[str, Any] | None) -> dict[str, Any] | None:
+        try:
+            PDFSettings.model_validate(instrument or {})
+        except ValidationError as error:
+            raise ValueError(first_mistake(error)) from None
+        return instrument
 
     @property
     def inputs(self) -> PairInput:
@@ -92,6 +132,87 @@ class RunConfig(BaseModel):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+class Epoch(BaseModel):
+    """A line of metrics.jsonl."""
+
+    model_config = ConfigDict(extra="allow")
+
+    epoch: PositiveInt
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    seconds: float
+
+
+class Scores(BaseModel):
+    """Of a part in metrics.json, what every reader needs."""
+
+    model_config = ConfigDict(extra="allow")
+
+    accuracy: float
+    top2: float
+    n: PositiveInt
+
+
+class Metrics(BaseModel):
+    """metrics.json; a run that has it is finished."""
+
+    model_config = ConfigDict(extra="allow")
+
+    epochs: PositiveInt
+    best_epoch: PositiveInt
+    val: Scores
+    test: Scores
+    seconds: float
+
+
+class PartLeakage(BaseModel):
+    """What a held-out part shares with training, as of `train.data.leakage`."""
+
+    hosts: PositiveInt
+    hosts_in_training: NonNegativeInt
+    nearest_training_host: dict[str, float]
+
+    @model_validator(mode="after")
+    def _has_the_quantiles(self) -> PartLeakage:
+        for level in QUANTILES:
+            if (name := f"{100 * level:g} %") not in self.nearest_training_host:
+                raise ValueError(f"nearest_training_host has no {name}")
+        return self
+
+
+class Leakage(BaseModel):
+    """Of both held-out parts; `left_out` of training, ids."""
+
+    val: PartLeakage
+    test: PartLeakage
+    left_out: list[str]
+
+
+class SplitRows(BaseModel):
+    """split.json: positions in `PDFStore.rows` by part."""
+
+    kind: str
+    seed: NonNegativeInt
+    leakage: Leakage
+    train: list[NonNegativeInt]
+    val: list[NonNegativeInt]
+    test: list[NonNegativeInt]
+
+
+class Snapshot(BaseModel):
+    """What a snapshot holds beside the states of the trainer's parts."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    history: list[Epoch]
+    step: NonNegativeInt
+    loss: float
+    seconds: float
+    best: dict[str, torch.Tensor]
+
+
 def prepare_run(run: Path, config: RunConfig, split: Split) -> None:
     """Begin a run directory, or see that the one that exists is of the same choices."""
     if (run / CONFIG).exists():
@@ -107,10 +228,13 @@ def prepare_run(run: Path, config: RunConfig, split: Split) -> None:
             )
     else:
         run.mkdir(parents=True, exist_ok=True)
+        if _has_begun(run):
+            raise missing(run / CONFIG)
         if stray := sorted(path.name for path in run.iterdir()):
             raise ValueError(f"{run} is not a run and not empty ({stray[0]}); choose another --out")
     if not _has_begun(run):  # one that was refused after this leaves no choices behind
         write_json(run / CONFIG, config.model_dump(mode="json"))
+    if not (run / SPLIT).exists() or not _has_begun(run):
         content = {"kind": config.split, "seed": config.seed, "leakage": split.leakage}
         rows = {name: split.rows[name].tolist() for name in PARTS}
         write_text(run / SPLIT, json.dumps(content | rows))
@@ -121,21 +245,19 @@ def _has_begun(run: Path) -> bool:
 
 
 def read_config(run: Path) -> RunConfig:
-    try:
-        return RunConfig.model_validate_json((run / CONFIG).read_text())
-    except FileNotFoundError as error:
-        raise ValueError(f"{run} is not a run directory: it has no {CONFIG}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(step) for step in first["loc"])
-        where = f"{run / CONFIG}: {place}" if place else f"{run / CONFIG}"
-        raise ValueError(f"{where}: {first['msg']}") from error
+    """What a run is.
+
+    Raises:
+        ValueError: as all functions here that read, the file is missing, damaged or of another
+            version; the message names it and says what to do.
+    """
+    if not (run / CONFIG).exists() and not _has_begun(run):
+        raise ValueError(f"{run} is not a run directory: it has no {CONFIG}")
+    return read_content(run / CONFIG, RunConfig)
 
 
-def read_rows(run: Path, part: str, store: PDFStore) -> np.ndarray:
-    """Rows of a part of the run's split, after checking that `store` is what was split."""
-    if part not in PARTS:
-        raise ValueError(f"split {part!r} is not one of {', '.join(PARTS)}")
+def read_split(run: Path, store: PDFStore) -> Split:
+    """The run's split, after checking that `store` is what was split."""
     config = read_config(run)
     if config.fingerprint != store.fingerprint:
         raise ValueError(
@@ -146,22 +268,49 @@ def read_rows(run: Path, part: str, store: PDFStore) -> np.ndarray:
         raise ValueError(
             f"{store.path} has other points of r than {config.store}; {run} needs those"
         )
-    return np.array(read_json(run / SPLIT)[part], dtype=np.int64)
+    found = _read_split(run)
+    if (found.kind, found.seed) != (config.split, config.seed):
+        raise unusable(run / SPLIT, f"is of another run than {CONFIG}", SPLIT)
+    rows = {part: np.array(getattr(found, part), dtype=np.int64) for part in PARTS}
+    for part, of_part in rows.items():
+        if not len(of_part) or of_part.max() >= len(store.rows):
+            raise damaged(run / SPLIT, f"{part}: rows that the store does not have")
+    return Split(rows, found.leakage.model_dump())
+
+
+def read_rows(run: Path, part: str, store: PDFStore) -> np.ndarray:
+    """Rows of a part of the run's split, as `read_split` has them."""
+    if part not in PARTS:
+        raise ValueError(f"split {part!r} is not one of {', '.join(PARTS)}")
+    return read_split(run, store).rows[part]
 
 
 def read_leakage(run: Path) -> dict[str, Any]:
     """What the parts of the run's split share, as `train.data.leakage.Split` has it."""
-    content = read_json(run / SPLIT)
-    if "leakage" not in content:
-        raise ValueError(f"{run} was trained before splits were checked for leaks; train it again")
-    return content["leakage"]
+    return _read_split(run).leakage.model_dump()
+
+
+def _read_split(run: Path) -> SplitRows:
+    return read_content(run / SPLIT, SplitRows, LARGE)
+
+
+def read_metrics(run: Path) -> dict[str, Any]:
+    """The final scores of a finished run."""
+    return read_content(run / METRICS, Metrics).model_dump()
 
 
 def read_history(run: Path) -> list[dict[str, float]]:
+    """The records of the epochs so far; of a run with a model there is at least one."""
     path = run / HISTORY
-    if not path.exists():
+    if not path.exists() and not (run / MODEL).exists():
         return []
-    return [_parsed(line, path) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = read_bytes(path, LARGE).splitlines()
+    if not lines and (run / MODEL).exists():
+        raise damaged(path, "it is empty")
+    return [
+        parse(line, Epoch, path, f"line {number}").model_dump()
+        for number, line in enumerate(lines, 1)
+    ]
 
 
 def best_epoch(history: list[dict[str, float]]) -> dict[str, float]:
@@ -178,12 +327,10 @@ def load_model(run: Path, device: torch.device | str = "cpu") -> tuple[Model, Ru
     config = read_config(run)
     recipe = config.recipe
     model = build_model(recipe.model, config.r, len(config.classes), dropout=recipe.dropout)
-    try:
-        model.load_state_dict(load_file(run / MODEL))
-    except FileNotFoundError as error:
-        raise ValueError(f"{run} has no {MODEL} yet; train for at least one epoch") from error
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{run / MODEL} is damaged or of another version: {error}") from error
+    if not (run / MODEL).exists() and not (run / METRICS).exists():
+        raise ValueError(f"{run} has no {MODEL} yet; train for at least one epoch")
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    model.load_state_dict(read_tensors(run / MODEL, shapes))
     return model.eval().to(device), config
 
 
@@ -192,8 +339,16 @@ def save_snapshot(run: Path, token: str, state: dict[str, Any]) -> None:
     write_atomically(run / SNAPSHOT, lambda path: torch.save(content, path))
 
 
-def load_snapshot(run: Path, token: str, device: torch.device) -> dict[str, Any] | None:
+def load_snapshot(
+    run: Path,
+    token: str,
+    device: torch.device,
+    restore: Callable[[dict[str, Any]], object] = lambda state: None,
+) -> dict[str, Any] | None:
     """The snapshot, read without executing pickled code; None if there is none.
+
+    Args:
+        restore: takes the state up; what it raises tells of damage as well.
 
     Raises:
         ValueError: it is damaged, of another run, or of another version.
@@ -201,32 +356,30 @@ def load_snapshot(run: Path, token: str, device: torch.device) -> dict[str, Any]
     path = run / SNAPSHOT
     if not path.exists():
         return None
-    remedy = f"delete it to start {run} again"
     try:
-        with zipfile.ZipFile(path) as file:  # torch itself doesn't look at the checksums
-            if damaged := file.testzip():
-                raise ValueError(damaged)
-        state = torch.load(path, map_location=device, weights_only=True)
+        with open_regular(path) as file:
+            with zipfile.ZipFile(file) as archive:  # torch itself doesn't look at the checksums
+                if broken := archive.testzip():
+                    raise ValueError(broken)
+            file.seek(0)
+            state = torch.load(file, map_location=device, weights_only=True)
         found = state.pop("format"), state.pop("run")
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # damaged bytes lead to errors of many kinds
-        raise ValueError(f"{path} is damaged ({type(error).__name__}); {remedy}") from error
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
     if found[0] != SNAPSHOT_FORMAT:
-        raise ValueError(f"{path} is of another version of defectpdf; {remedy}")
+        raise unusable(path, "is of another version of defectpdf")
     if found[1] != token:
-        raise ValueError(f"{path} is of another run, not of {run / CONFIG}; {remedy}")
-    return state
-
-
-def read_json(path: Path) -> Any:
-    """ValueError that names the file if it is damaged."""
-    return _parsed(path.read_text(encoding="utf-8"), path)
-
-
-def _parsed(text: str, path: Path) -> Any:
+        raise unusable(path, f"is of another run than {CONFIG}")
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error})") from error
+        Snapshot.model_validate(state)
+        restore(state)
+    except ValidationError as error:
+        raise damaged(path, first_mistake(error)) from None
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+    return state
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -78,7 +78,7 @@ def measure_robustness(run: Path, store_path: Path, part: str) -> dict[str, Any]
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, config = load_model(run, device)
-    calibration = read_calibration(run)
+    calibration = read_calibration(run, model.regressions)
     store = read_store(store_path, config.recipe.pristine)
     rows = read_rows(run, part, store)
     # No training has a negative seed.
