@@ -164,6 +164,8 @@ class Metrics(BaseModel):
     best_epoch: PositiveInt
     val: Scores
     test: Scores
+    val_varied: Scores | None = None
+    test_varied: Scores | None = None
     seconds: float
 
 
@@ -296,7 +298,7 @@ def _read_split(run: Path) -> SplitRows:
 
 def read_metrics(run: Path) -> dict[str, Any]:
     """The final scores of a finished run."""
-    return read_content(run / METRICS, Metrics).model_dump()
+    return read_content(run / METRICS, Metrics).model_dump(exclude_unset=True)
 
 
 def read_history(run: Path) -> list[dict[str, float]]:

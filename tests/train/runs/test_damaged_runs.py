@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf, write_gr
 from train.cli import main
 
 MEASURED = PDFParameters(rmax=15.0, qmin=0.6, qmax=24.0, qdamp=0.035, qbroad=0.012)
-SETTINGS = ("epochs=1", "batch_size=8", "variation.rmax=[9,12]")
+SETTINGS = ("epochs=1", "batch_size=8")
 COMMANDS = ("evaluate", "predict", "report", "explain", "robustness", "export-model", "train")
 CONTINUE = "train, not finished"
 NEEDED_BY = {
@@ -62,7 +63,7 @@ class Runs:
         folder, run_and_store = run.parent, [str(run), str(self.store)]
         settings = [word for setting in SETTINGS for word in ("--set", setting)]
         measured = [str(self.folder / name) for name in ("copper.gr", "copper.cif")]
-        train = ["train", str(self.store), "--out", str(run), "--recipe", "measured", *settings]
+        train = ["train", str(self.store), "--out", str(run), *settings]
         return {
             "train": train,
             CONTINUE: train,
@@ -191,12 +192,6 @@ def check(runs: Runs, folder: Path, file: str, command: str, damage: str, capfd:
         assert code == 0, told
 
 
-@pytest.mark.parametrize("file", NEEDED_BY)
-def test_damage_to_a_file_is_one_line(runs, tmp_path, capfd, file):
-    for damage in damages_of(runs.run / file):
-        check(runs, tmp_path / "case", file, NEEDED_BY[file][0], damage, capfd)
-
-
 @pytest.mark.parametrize("command", [*COMMANDS, CONTINUE])
 def test_every_command_names_what_it_lacks(runs, tmp_path, capfd, command):
     for file in (file for file, commands in NEEDED_BY.items() if command in commands):
@@ -204,9 +199,16 @@ def test_every_command_names_what_it_lacks(runs, tmp_path, capfd, command):
             check(runs, tmp_path / "case", file, command, damage, capfd)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", [*COMMANDS, CONTINUE])
-@pytest.mark.parametrize("file", NEEDED_BY)
+QUICK = {("config.json", "evaluate"), ("split.json", "evaluate"), ("model.safetensors", "evaluate")}
+
+
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [
+        pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
+        for case in product(NEEDED_BY, (*COMMANDS, CONTINUE))
+    ],
+)
 def test_any_damage_under_any_command(runs, tmp_path, capfd, file, command):
     damages = list(damages_of(runs.run / file))
     # What is not read needs no more than a look.
@@ -214,7 +216,17 @@ def test_any_damage_under_any_command(runs, tmp_path, capfd, file, command):
         check(runs, tmp_path / "case", file, command, damage, capfd)
 
 
-@pytest.mark.parametrize("file", sorted(NEEDED_BY.keys() - {"config.json", "snapshot.pt"}))
+@pytest.mark.parametrize(
+    "file",
+    [
+        "split.json",
+        *(
+            pytest.param(file, marks=pytest.mark.slow)
+            for file in NEEDED_BY
+            if file not in ("config.json", "snapshot.pt", "split.json")
+        ),
+    ],
+)
 def test_the_remedy_makes_the_file_anew(runs, tmp_path, capfd, file):
     run = runs.copied(tmp_path / "run")
     for name in {file, "metrics.json"} if file != "split.json" else {file}:
