@@ -169,8 +169,9 @@ def _save(draw: Callable[[Tables], Figure], tables: Tables, path: Path) -> Path:
 
 
 def _print_table(title: str, rows: Sequence[Row]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from hpc.watching.console import plain_console
 
     table = Table(title=title, title_justify="left")
     for column in rows[0]:
@@ -178,7 +179,7 @@ def _print_table(title: str, rows: Sequence[Row]) -> None:
     for row in rows:
         table.add_row(*map(_text, row.values()))
     # A table in a file is as wide as it needs to be.
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160).print(table)
+    plain_console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
 def _text(value: object) -> str:

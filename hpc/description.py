@@ -25,6 +25,7 @@ from defectgen.samples import PlugIn, Source, Stage
 from defectgen.sources.defects import Defects
 from hpc.observables import Observable
 from hpc.observables.pdf import PairDistributionFunction
+from pdfcalc.reading import read_file
 
 _SOURCES, _STAGES, _OBSERVABLES = "defectgen.sources", "defectgen.stages", "hpc.observables"
 
@@ -180,7 +181,7 @@ def read_description(path: Path | None, limit: int | None = None) -> RunDescript
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+            values = tomllib.loads(read_file(path).decode("utf-8-sig"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is not a TOML file: {error}") from None
     try:

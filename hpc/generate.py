@@ -67,7 +67,7 @@ def generate(
     """
     path = path.absolute()
     try:
-        with writing(path, part):
+        with writing(path, part, repair):
             if repair and part is None:
                 sweep_partial_files(path)
             store = _open(path, description, repair)

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # From the bottom to the top. Rooms in one line don't import each other.
 ROOMS = {
-    "pdfcalc": ["files kernels", "crystals", "pdf", "powder", "gpu measured"],
+    "pdfcalc": ["reading files kernels", "crystals", "pdf", "powder", "gpu measured"],
     "defectgen": [
         "samples plugins",
         "hosts",
@@ -38,7 +38,7 @@ ROOMS = {
         "commands",
     ],
     "train": [
-        "models setup",
+        "models setup run_files",
         "data",
         "judging",
         "report",

@@ -19,10 +19,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from hpc.store.store import Store
+from hpc.watching.console import plain_console
 from pdfcalc import write_gr
 from train.data.store import Dataset
 from train.fitting.loop import evenly
@@ -89,7 +89,7 @@ def print_claims(lines: Sequence[dict[str, Any]]) -> None:
         rates = (line[key] for key in ("claimed", "right", "refused"))
         shown = ("" if rate is None else f"{rate:.1%}" for rate in rates)
         table.add_row(line["class"], str(line["n"]), *shown)
-    Console(highlight=False).print(table)
+    plain_console().print(table)
 
 
 def main() -> None:

@@ -30,8 +30,9 @@ from train.judging.familiarity import REFUSED, Familiarity
 from train.problems.defects import PLUG_IN as Defects
 from train.problems.defects.examples import DefectExamples, read_examples
 from train.problems.defects.recipes import make_recipe
+from train.run_files import METRICS
 from train.runs.predictions import predict_part
-from train.runs.rundir import METRICS, load_model, write_json, write_text
+from train.runs.rundir import load_model, write_json, write_text
 from train.setup.distributed import World, join_world
 from train.setup.recipes import parse_setting
 
@@ -115,8 +116,9 @@ def second_look(options: Namespace, store: DefectExamples, run: Wanted) -> dict[
         found = predict_part(folder, options.store, "test")
         problem, (model, _) = found.config.problem, load_model(folder)
         source = StoreSource(store, problem.inputs(), torch.device("cpu"), resident=False)
-        familiarity = Familiarity.load(folder, problem.views(model))
-        strangeness = familiarity.strangeness(source.samples(found.rows).inputs)
+        inputs = source.samples(found.rows).inputs
+        familiarity = Familiarity.load(folder, problem.views(model), inputs[:1])
+        strangeness = familiarity.strangeness(inputs)
         is_refused = np.max(list(strangeness.values()), axis=0) > REFUSED
         return {"refused": float(is_refused.mean()), "fit": problem.fits(found)}
 

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from hpc.store.store import Store
+from hpc.watching.console import plain_console
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
 from train.data.store import Dataset
 from train.judging.familiarity import REFUSED, Familiarity
@@ -171,11 +171,16 @@ def judge(run: Path, store_path: Path, count: int) -> list[dict[str, Any]]:
     rows = read_rows(run, "test", store)
     rows = rows[store.label[tuple(store.rows[rows].T)] > 0]
     model, _ = load_model(run)
-    familiarity, inputs = Familiarity.load(run, problem.views(model)), problem.inputs()
+    strangers, inputs = Strangers(store, rows, count), problem.inputs()
+
+    def pairs(traces: Traces) -> torch.Tensor:
+        return inputs(*(torch.from_numpy(g.astype(np.float32)) for g in traces))
+
+    own = strangers.familiar()
+    familiarity = Familiarity.load(run, problem.views(model), pairs(own)[:1])
 
     def strangeness(traces: Traces) -> dict[str, np.ndarray]:
-        pairs = inputs(*(torch.from_numpy(g.astype(np.float32)) for g in traces))
-        by_view = familiarity.strangeness(pairs)
+        by_view = familiarity.strangeness(pairs(traces))
         return by_view | {"largest": np.max(list(by_view.values()), axis=0)}
 
     def row(name: str, found: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -188,8 +193,7 @@ def judge(run: Path, store_path: Path, count: int) -> list[dict[str, Any]]:
         refused = float(np.mean(found["largest"] > REFUSED))
         return {"strangers": name, "n": n, **areas, "refused": refused}
 
-    strangers = Strangers(store, rows, count)
-    familiar = strangeness(strangers.familiar())
+    familiar = strangeness(own)
     found = {name: strangeness(traces) for name, traces in strangers.all().items()}
     fewest = min(len(of["largest"]) for of in found.values())
     together = {
@@ -216,7 +220,7 @@ def main() -> None:
     table = Table(*found[0], title=f"{options.run}: AUROC by view")
     for line in found:
         table.add_row(*(f"{x:.3f}" if isinstance(x, float) else str(x) for x in line.values()))
-    Console(highlight=False).print(table)
+    plain_console().print(table)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from defectgen.hosts.elements import ROOM_TEMPERATURE, atomic_volume, debye_uiso
 from defectgen.hosts.host import CUBIC_GROUPS, SPACE_GROUPS, Host
 from pdfcalc import AtomicStructure
 from pdfcalc.crystals.cif import Atom, Crystal, Description, describe, expand, read_atoms, reason
-from pdfcalc.crystals.cif_tags import read_content
 from pdfcalc.crystals.periodic import in_order, nearest_neighbour, wrapped
+from pdfcalc.reading import read_file
 
 SYMMETRY_TOLERANCE = 0.01
 """A, how far atoms may be from the positions of the group that spglib finds."""
@@ -92,7 +92,7 @@ def read_cif_folder(folder: str | os.PathLike[str]) -> CifFolder:
     for path in paths:
         name = printable(path.relative_to(root))
         try:
-            content = read_content(path)
+            content = read_file(path)
             digest = hashlib.sha256(content).digest()
             if digest in first_with:
                 raise ValueError(f"the same content as {first_with[digest]!r}")
@@ -113,7 +113,7 @@ def read_cif(path: str | os.PathLike[str]) -> Accepted:
     """
     path = Path(path)
     try:
-        host, notes = _host(read_content(path), printable(Path(path.name)))
+        host, notes = _host(read_file(path), printable(Path(path.name)))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {reason(error)}") from error
     return Accepted(host, path.name, notes)

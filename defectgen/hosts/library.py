@@ -17,6 +17,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from defectgen.hosts.host import Host
 from defectgen.samples import Item
 from pdfcalc.files import write_atomically
+from pdfcalc.reading import open_regular
 
 _TWO_IN_A_LINE = re.compile(rb"\}\s*,\s*\{")
 
@@ -195,6 +196,6 @@ def _json_lines(hosts: Iterable[Item]) -> Iterator[bytes]:
 
 def _opened(path: str | Path) -> IO[bytes]:
     try:
-        return Path(path).open("rb")
+        return open_regular(path)
     except OSError as error:
         raise ValueError(f"cannot read the library {path}: {error.strerror}") from error

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,7 @@ from defectgen.hosts.library import embedded_library, open_library, take
 from defectgen.point_defects.settings import KIND_SETS, KINDS, DefectSettings, set_name
 from defectgen.point_defects.variants import HostSupercell, Variant
 from defectgen.samples import Coordinate, Field, LatticeView, Sample
+from pdfcalc.reading import read_file
 
 log = logging.getLogger(__name__)
 EMBEDDED = "embedded"
@@ -134,8 +136,11 @@ class Defects(BaseModel):
             from defectgen.hosts.cif import cif_paths
 
             for file in cif_paths(source)[0]:
-                digest.update(f"{file.relative_to(source)} {file.stat().st_size}\n".encode())
-                digest.update(file.read_bytes())
+                # What can't be read is quarantined, and gives no host.
+                with suppress(OSError):
+                    content = read_file(file)
+                    digest.update(f"{file.relative_to(source)} {len(content)}\n".encode())
+                    digest.update(content)
         elif source.is_file():
             with source.open("rb") as library:
                 digest.update(hashlib.file_digest(library, "sha256").digest())

@@ -17,6 +17,7 @@ from distributed import Client
 from distributed.security import Security
 
 from hpc.executors.workers import Workers
+from pdfcalc.reading import SMALL, open_regular
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +91,9 @@ def _is_loopback(host: str) -> bool:
 
 def _read_scheduler_file(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             status = os.fstat(file.fileno())
-            content = file.read()
+            content = file.read(SMALL)
     except FileNotFoundError:
         raise ValueError(
             f"--scheduler {path}: neither an address (tls://HOST:PORT, tcp://127.0.0.1:PORT) nor "

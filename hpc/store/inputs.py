@@ -21,6 +21,7 @@ from defectgen.samples import Item
 from hpc.description import RunDescription, differences
 from hpc.store.layout import ItemColumns, declared_fields
 from pdfcalc.files import write_atomically
+from pdfcalc.reading import open_regular, read_file, require_regular
 
 if TYPE_CHECKING:
     from hpc.store.store import Store
@@ -126,6 +127,7 @@ def items_of(store: Store) -> Sequence[Item]:
     library, item = store.path / "library.json", store.description.source.item
     if is_unchanged(store):
         try:
+            require_regular(store.ledger / _INDEX)
             starts = np.load(store.ledger / _INDEX, mmap_mode="r")
             return LibraryFile(library, item, starts, np.arange(len(starts) - 1))
         except (OSError, ValueError):
@@ -168,14 +170,14 @@ def refuse_another_run(store: Store, description: RunDescription) -> None:
 
 def _record_of(store: Store) -> InputRecord | None:
     try:
-        record = InputRecord.model_validate_json((store.ledger / _RECORD).read_bytes())
+        record = InputRecord.model_validate_json(read_file(store.ledger / _RECORD))
     except (OSError, ValidationError):
         return None
     return record if record.input_hash == store.input_hash else None
 
 
 def _digest_of(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

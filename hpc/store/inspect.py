@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,12 +13,14 @@ import numpy as np
 from defectgen.samples import Resources
 from hpc.plan import Shard
 from hpc.store.inputs import read_inputs, refuse_other_formulas
-from hpc.store.layout import create_arrays
+from hpc.store.layout import create_arrays, member_names
 from hpc.store.ledger import DoneRecord, read_records
 from hpc.store.locks import is_being_written
+from hpc.store.places import REMEDY, misplaced, strangers
 from hpc.store.shards import shard_digest
 from hpc.store.store import Store
 from pdfcalc.crystals.structure import AtomicStructure
+from pdfcalc.reading import kind_of
 
 if TYPE_CHECKING:
     import zarr
@@ -73,7 +75,7 @@ def verify(path: Path) -> dict[str, Any]:
         ok; digest, the same for the same run however it was computed; counts; problems.
     """
     store = Store(path)
-    problems = _check_inputs(store)
+    problems = [*_out_of_place(store), *_check_inputs(store)]
     digest = hashlib.sha256(store.input_hash.encode())
     n_missing = n_pdfs = n_quarantined = 0
     records = read_records(store.ledger, store.input_hash)
@@ -102,10 +104,20 @@ def verify(path: Path) -> dict[str, Any]:
     }
 
 
+def _out_of_place(store: Store) -> Iterator[str]:
+    """Problems with what is no folder or file where one should be."""
+    names = member_names(store.description)
+    for place in (*strangers(store.path, names), *misplaced(store.path, names)):
+        kind = kind_of(place.lstat().st_mode)
+        yield f"{place.relative_to(store.path)} is {kind}, which is out of place: {REMEDY}"
+
+
 def _check_inputs(store: Store) -> list[str]:
     """Problems with what is written once: hosts, description, metadata, coordinates, columns."""
     import zarr
     from zarr.storage import MemoryStore
+
+    from hpc.store.own_files import OwnFiles
 
     try:
         refuse_other_formulas(store)
@@ -119,7 +131,7 @@ def _check_inputs(store: Store) -> list[str]:
         return ["library.json or the run description was changed after the fact"]
     problems = []
     expected = create_arrays(MemoryStore(), store.description, columns.n_items)
-    consolidated = zarr.open_group(store.path, mode="r")
+    consolidated = zarr.open_group(OwnFiles(store.path, read_only=True), mode="r")
     if consolidated.metadata.consolidated_metadata is None:
         problems.append("zarr.json has lost the consolidated metadata")
     for name, array in expected.arrays():

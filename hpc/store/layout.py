@@ -141,6 +141,13 @@ def _title(description: RunDescription) -> str:
     return f"{seen} of {description.source.title}"
 
 
+def member_names(description: RunDescription) -> list[str]:
+    """The names of all that a run's store holds: its arrays and, if it has one, their group."""
+    fields = declared_fields(description)
+    names = {*_coordinates(description), *fields.columns, *fields.dense}
+    return sorted(names | ({ATOM} if fields.ragged else set()))
+
+
 def create_arrays(target: StoreLike, description: RunDescription, n_items: int) -> zarr.Group:
     """Make all arrays of a store; of those that have values by now, only the coordinates do."""
     import zarr

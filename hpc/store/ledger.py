@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from hpc.store.places import remove
 from pdfcalc.files import sync, write_atomically
+from pdfcalc.reading import is_regular
 
 JOINED = "records.jsonl"
 _TASK = re.compile(rb'\{"task":(\d+),')
@@ -74,11 +77,14 @@ def withdraw_record(ledger: Path, task: int) -> None:
     It is so on the disk when this returns: it must not outlive what it speaks of.
     """
     path = _place(ledger, task)
+    is_there = os.path.lexists(path)
+    if not is_regular(path):
+        remove(path)
     if str(task) in _joined(ledger):
         # An empty file of its own stands before the joined one.
         write_atomically(path, lambda beside: beside.touch())
-    elif path.exists():
-        path.unlink()
+    elif is_there:
+        remove(path)
     else:
         return
     sync(ledger)
@@ -97,7 +103,7 @@ def read_records(ledger: Path, input_hash: str) -> dict[int, DoneRecord]:
 def read_record(ledger: Path, task: int, input_hash: str) -> DoneRecord | None:
     """The record of a task, if it is done."""
     path = _place(ledger, task)
-    text = _read(path) if path.exists() else _joined(ledger).get(str(task), b"")
+    text = _read(path) if os.path.lexists(path) else _joined(ledger).get(str(task), b"")
     record = _parsed(text, input_hash)
     return record if record and record.task == task else None
 
@@ -117,19 +123,20 @@ def join_records(ledger: Path, input_hash: str) -> None:
         with beside.open("w", encoding="utf-8") as file:
             file.writelines(lines)
 
+    if not is_regular(ledger / JOINED):
+        remove(ledger / JOINED)
     write_atomically(ledger / JOINED, write)
     sync(ledger)
     for path in single:
-        path.unlink()
+        remove(path)
 
 
 def _joined(ledger: Path) -> dict[str, bytes]:
     """The text of each joined record, by task."""
     path = ledger / JOINED
-    try:
-        status = path.stat()
-    except FileNotFoundError:
+    if not is_regular(path):
         return {}
+    status = path.stat()
     return _lines(path, status.st_mtime_ns, status.st_size)
 
 
@@ -140,6 +147,8 @@ def _lines(path: Path, mtime_ns: int, size: int) -> dict[str, bytes]:
 
 
 def _read(path: Path) -> bytes:
+    if not is_regular(path):
+        return b""
     try:
         return path.read_bytes()
     except FileNotFoundError:

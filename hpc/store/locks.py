@@ -6,13 +6,18 @@ The locks are the system's (flock): it lets go of them however a process ends.
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from hpc.store.places import REMEDY, make_folders, remove
+from pdfcalc.reading import is_regular, read_file
 
 log = logging.getLogger(__name__)
 _ATTEMPTS = 10
@@ -43,12 +48,17 @@ class Part:
 
 
 @contextmanager
-def writing(path: Path, part: Part | None = None) -> Iterator[None]:
+def writing(path: Path, part: Part | None = None, repair: bool = False) -> Iterator[None]:
     """Hold a store for writing: all of it, or one part beside others.
+
+    Args:
+        repair: put right what stands in the place of the ledger or its locks.
 
     Raises:
         ValueError: another process writes to the same, or `path` is not one of ours.
     """
+    if repair:
+        _clear_ledger(path)
     refuse_strangers(path)
     ledger = path / "ledger"
     ledger.mkdir(parents=True, exist_ok=True)
@@ -77,22 +87,47 @@ def _refuse_other_shares(path: Path, part: Part) -> None:
 def refuse_strangers(path: Path) -> None:
     """Raise ValueError if there is something at `path` that is not one of ours."""
     ledger = path / "ledger"
-    strangers = path.exists() and (not path.is_dir() or any(p != ledger for p in path.rglob("*")))
-    if strangers and not (ledger / "lock").exists():
+    if os.path.lexists(path) and not path.is_dir():
         raise ValueError(f"{path} exists and is not a store: give --store another path")
+    if is_regular(ledger / "lock") or all(place == ledger for place in path.rglob("*")):
+        return
+    if not _says_that_it_is_ours(path):
+        raise ValueError(f"{path} exists and is not a store: give --store another path")
+    raise ValueError(f"{ledger / 'lock'} is lost or no file: {REMEDY}")
+
+
+def _says_that_it_is_ours(path: Path) -> bool:
+    """Whether the metadata of a store that has lost its ledger are of this toolkit."""
+    try:
+        attributes = json.loads(read_file(path / "zarr.json"))["attributes"]
+        return attributes.keys() >= {"run", "input_hash"}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return False
+
+
+def _clear_ledger(path: Path) -> None:
+    """Make a store of ours have a ledger again, and no lock in it that is no file."""
+    ledger = path / "ledger"
+    if not (is_regular(ledger / "lock") or _says_that_it_is_ours(path)):
+        return
+    make_folders(path, ledger)
+    for lock in (ledger / "lock", *ledger.glob("*.lock")):
+        if not is_regular(lock):
+            remove(lock)
+    (ledger / "lock").touch()
 
 
 @contextmanager
 def alone(path: Path) -> Iterator[bool]:
     """Hold a store that no process writes to; yields False, and holds nothing, where one does."""
-    with (path / "ledger" / "lock").open("a+") as file:
+    with _opened(path / "ledger" / "lock") as file:
         yield _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
 def creating(path: Path) -> Iterator[None]:
     """Wait for one's turn to look whether a store is there, and to make it."""
-    with (path / "ledger" / "creation.lock").open("a+") as file:
+    with _opened(path / "ledger" / "creation.lock") as file:
         _flock(file, fcntl.LOCK_EX)
         yield
 
@@ -105,7 +140,7 @@ def is_being_written(path: Path) -> bool:
 @contextmanager
 def _locked(lock: Path, mode: int, path: Path) -> Iterator[None]:
     # NFS gives a shared lock only to who may read, an exclusive one only to who may write.
-    with lock.open("a+") as file:
+    with _opened(lock) as file:
         # `is_being_written` holds a lock for a moment too.
         for _ in range(_ATTEMPTS):
             if _flock(file, mode | fcntl.LOCK_NB):
@@ -114,6 +149,12 @@ def _locked(lock: Path, mode: int, path: Path) -> Iterator[None]:
         else:
             raise ValueError(f"{path}: another `defectpdf generate` is writing to it")
         yield
+
+
+def _opened(lock: Path) -> IO[str]:
+    if os.path.lexists(lock) and not is_regular(lock):
+        raise ValueError(f"{lock} is not a file: {REMEDY}")
+    return lock.open("a+")
 
 
 def _flock(file: IO[str], mode: int) -> bool:
@@ -133,6 +174,8 @@ def _flock(file: IO[str], mode: int) -> bool:
 
 
 def _is_held(lock: Path) -> bool:
+    if not is_regular(lock):
+        return False
     try:
         with lock.open("r") as file:
             return not _flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

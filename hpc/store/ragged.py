@@ -7,7 +7,6 @@ PATH/atom/000000/         one group a shard, made by the task that computes it
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -43,8 +42,7 @@ class RaggedWriter:
     ) -> None:
         import zarr
 
-        # Also what a writer that was killed has left there.
-        shutil.rmtree(folder, ignore_errors=True)
+        # Also removes what a writer that was killed has left there.
         self._group = zarr.open_group(folder, mode="w")
         self._pending: dict[str, list[np.ndarray]] = {name: [] for name in fields}
         self._rows: dict[str, int] = {}
@@ -102,7 +100,10 @@ class RaggedShard:
     def __init__(self, folder: Path, n_variants: int) -> None:
         import zarr
 
-        self._group = zarr.open_group(folder, mode="r", use_consolidated=False)
+        from hpc.store.own_files import OwnFiles
+
+        files = OwnFiles(folder, read_only=True)
+        self._group = zarr.open_group(files, mode="r", use_consolidated=False)
         self._n_variants = n_variants
         self.offset = np.asarray(cast("zarr.Array", self._group[OFFSET])[:])
 

@@ -14,8 +14,10 @@ from hpc.description import RunDescription
 from hpc.store.inputs import has_its_items, read_inputs, write_record
 from hpc.store.layout import create_group
 from hpc.store.ledger import read_records
+from hpc.store.places import make_folders, misplaced, remove, strangers
 from hpc.store.store import Store
 from pdfcalc.files import write_atomically
+from pdfcalc.reading import is_regular
 
 
 def restore(path: Path, description: RunDescription | None) -> None:
@@ -33,14 +35,19 @@ def restore(path: Path, description: RunDescription | None) -> None:
     if description is None:
         store = Store(path)
         description, items = store.description, store.items if has_its_items(store) else None
+        if items and not is_regular(path / "library.json"):
+            items = list(items)  # the link that leads to them is about to go
     items = items or description.source.items()
     input_hash, columns = read_inputs(description, items)
     if not _is_of(path, input_hash):
         return
     as_made: dict = {}
     create_group(MemoryStore(as_made), description, columns, input_hash)
+    names = {key.partition("/")[0] for key in as_made if "/" in key}
+    for place in [*strangers(path, names), *misplaced(path, names)]:
+        remove(place)
     for key, content in as_made.items():
-        _restore_file(path / key, content.to_bytes())
+        _restore_file(path, key, content.to_bytes())
     write_library(path / "library.json", items)
     write_record(path, description, input_hash)
 
@@ -48,17 +55,20 @@ def restore(path: Path, description: RunDescription | None) -> None:
 def _is_of(path: Path, input_hash: str) -> bool:
     """Whether a store is of this run by its metadata or, if they are damaged, its records."""
     try:
-        return Store(path).input_hash == input_hash
+        if is_regular(path / "zarr.json"):
+            return Store(path).input_hash == input_hash
     except (ValueError, KeyError):
-        if read_records(path / "ledger", input_hash):
-            return True
+        pass
+    if read_records(path / "ledger", input_hash):
+        return True
     raise ValueError(
         f"{path / 'zarr.json'} is damaged and no shard is of this run: give the run.toml and the "
         "library that the store was made from"
     )
 
 
-def _restore_file(path: Path, content: bytes) -> None:
-    if not path.is_file() or path.read_bytes() != content:
-        path.parent.mkdir(parents=True, exist_ok=True)
+def _restore_file(store: Path, key: str, content: bytes) -> None:
+    path = store / key
+    if not is_regular(path) or path.read_bytes() != content:
+        make_folders(store, path.parent)
         write_atomically(path, lambda beside: beside.write_bytes(content))

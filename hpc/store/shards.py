@@ -11,6 +11,7 @@ import numpy as np
 
 from hpc.plan import Shard
 from hpc.store.layout import group_of, tiles_of
+from hpc.store.places import make_folders, remove
 from hpc.store.ragged import RaggedShard, RaggedWriter, ragged_folder
 from pdfcalc.files import sync
 
@@ -143,8 +144,8 @@ class ShardWriter:
         # A writer that was killed may have left part of a file, and zarr would read a damaged
         # shard before it writes it anew.
         for folder in self._folders():
-            for file in [path for path in folder.rglob("*") if path.is_file()]:
-                file.unlink(missing_ok=True)
+            make_folders(self._store.path, folder.parent)
+            remove(folder)
 
     def _folders(self) -> list[Path]:
         """Where the values of this shard are, whether there are such folders or not."""
@@ -162,7 +163,8 @@ class ShardWriter:
 def sync_tree(folder: Path) -> None:
     """Have the system write a folder, its entry and all that is in it to the disk."""
     for path in [folder.parent, folder, *folder.rglob("*")] if folder.exists() else []:
-        sync(path)
+        if path.is_dir() or path.is_file():  # a pipe would be waited for
+            sync(path)
 
 
 def shard_digest(store: Store, shard: Shard) -> str:

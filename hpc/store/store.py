@@ -9,7 +9,6 @@ PATH/                     Zarr v3 group that xarray.open_zarr opens (hpc/store/l
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +31,9 @@ from hpc.store.layout import (
     sizes_of,
 )
 from hpc.store.ledger import DoneRecord
+from hpc.store.places import remove
 from hpc.store.shards import shard_digest, sync_tree
+from pdfcalc.reading import UnusableFile
 
 if TYPE_CHECKING:
     import zarr
@@ -49,15 +50,18 @@ class Store:
         """
         import zarr
 
+        from hpc.store.own_files import OwnFiles
+
         self.path = path
         try:
-            self.group: zarr.Group = zarr.open_group(path, mode=mode, use_consolidated=False)
+            files = OwnFiles(path, read_only=mode == "r")
+            self.group: zarr.Group = zarr.open_group(files, mode=mode, use_consolidated=False)
             self.description = RunDescription.model_validate(self.group.attrs["run"])
         except (FileNotFoundError, NotADirectoryError, KeyError):
             raise ValueError(f"{path} is not a store written by `defectpdf generate`") from None
         except ValidationError as error:
             raise ValueError(f"{path}: its run description: {first_mistake(error)}") from None
-        except ValueError as error:
+        except (UnusableFile, ValueError) as error:
             raise ValueError(
                 f"{path / 'zarr.json'} is damaged ({error}): `generate RUN.toml --repair` with the "
                 "description that the store was made from puts it right"
@@ -82,7 +86,8 @@ class Store:
         for name in self.fields.dense:
             try:
                 return self.array(name).shape[0]
-            except (KeyError, TypeError, ValueError):  # damaged; another array knows it too
+            # Damaged; another array knows it too.
+            except (KeyError, TypeError, UnusableFile, ValueError):
                 continue
         raise ValueError(f"{self.path} has lost its arrays: `generate --repair` makes them anew")
 
@@ -143,10 +148,9 @@ def create(path: Path, description: RunDescription, items: Sequence[Item]) -> St
     unfinished = path / "ledger" / "unfinished"
     sweep_partial_files(path)
     unfinished.touch()
-    (path / "zarr.json").unlink(missing_ok=True)
-    for folder in path.iterdir():  # arrays that this description may not have
-        if folder.is_dir() and folder.name != "ledger":
-            shutil.rmtree(folder)
+    for place in path.iterdir():  # arrays among them that this description may not have
+        if place.name != "ledger":
+            remove(place)
     # Reading a large library takes longer than all the rest, so that it is read once.
     inputs = InputHash(description)
     columns = ItemColumns(declared_fields(description).columns, len(items))
@@ -169,7 +173,7 @@ def sweep_partial_files(path: Path) -> None:
     For a store that nobody else writes to.
     """
     for partial in path.rglob("*.partial"):
-        partial.unlink(missing_ok=True)
+        remove(partial)
 
 
 def _holds_nothing(path: Path) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from hpc.watching.console import plain_console
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, Task
@@ -21,10 +23,8 @@ _SECONDS_BETWEEN_LINES = 10.0
 @contextmanager
 def track(description: RunDescription, n_hosts: int) -> Iterator[Callable[[int], None]]:
     """Yields a function to call with the number of hosts that have been finished."""
-    from rich.console import Console
-
     n_variants, of_samples = description.source.n_variants, description.of_samples
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     if console.is_terminal and n_hosts:
         with _bar(console, of_samples) as progress:
             bar = progress.add_task(of_samples, total=n_hosts * n_variants)

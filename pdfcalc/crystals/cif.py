@@ -24,10 +24,10 @@ from pdfcalc.crystals.cif_tags import (
     decoded,
     first_number,
     number,
-    read_content,
     structure_block,
 )
 from pdfcalc.crystals.structure import AtomicStructure
+from pdfcalc.reading import read_file
 
 MERGE_TOLERANCE = 0.1
 """A; images of an atom nearer than this are one atom, at their mean position."""
@@ -119,7 +119,7 @@ def read_atoms(
     """
     path = Path(path)
     try:
-        content = read_content(path)
+        content = read_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             description = describe(content)

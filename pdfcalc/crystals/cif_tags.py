@@ -4,34 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-import stat
 from collections.abc import Mapping
-from pathlib import Path
-
-MAXIMUM_FILE_SIZE = 4 * 2**20
-"""Bytes; elemental crystals take some kilobytes."""
 
 MAXIMUM_LINE = 4096
 """Characters; CIF allows 2048."""
 
 Tags = Mapping[str, "str | list[str]"]
 """Tags in lower case, and their values; those of a loop are lists."""
-
-
-def read_content(path: Path) -> bytes:
-    """The bytes of a file of sensible size.
-
-    Raises:
-        OSError, ValueError: it cannot be read, or is not such a file.
-    """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("not a regular file")
-    if status.st_size > MAXIMUM_FILE_SIZE:
-        raise ValueError(
-            f"{status.st_size / 2**20:.0f} MB, more than {MAXIMUM_FILE_SIZE / 2**20:.0f} MB"
-        )
-    return path.read_bytes()
 
 
 def number(value: str | None) -> float | None:

@@ -12,6 +12,7 @@ import numpy as np
 from pdfcalc.files import write_atomically
 from pdfcalc.measured.gr_headers import NUMBER, GrHeader, read_header
 from pdfcalc.pdf.parameters import PDFParameters
+from pdfcalc.reading import read_file
 
 _START = re.compile(r"#+ *start data", re.IGNORECASE)
 _TWO_NUMBERS = re.compile(rf"\s*{NUMBER}[\s,;]+{NUMBER}")
@@ -97,15 +98,11 @@ def _text(path: Path) -> str:
         ValueError: there is no such file, or it is not text.
     """
     try:
-        if not path.is_file():
-            kind = "is a folder or device, not a file" if path.exists() else "no such file"
-            raise ValueError(f"{path}: {kind}: give the file that holds the PDF")
-        size = path.stat().st_size
-        if size > _LARGEST:
-            raise ValueError(f"{path}: {size / 2**20:.0f} MB are too much for a PDF: cut it")
-        content = path.read_bytes()
+        content = read_file(path, _LARGEST)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}: check its rights") from None
+        raise ValueError(
+            f"{path}: cannot be read: {error.strerror}: give the file that holds the PDF"
+        ) from None
     if content.startswith(_BYTE_ORDER_MARKS):
         return content.decode("utf-16", errors="replace")
     if b"\0" in content:

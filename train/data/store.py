@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from hpc.store.inspect import status
+from pdfcalc.reading import UnusableFile
 
 if TYPE_CHECKING:
     import zarr
@@ -31,12 +32,16 @@ class Dataset:
         """ValueError if there is no store, if it is not finished, or repeats ids."""
         import zarr
 
+        from hpc.store.own_files import OwnFiles
+
         path = Path(path)
         try:
-            data = cls(path, zarr.open_group(path, mode="r"))
+            data = cls(path, zarr.open_group(OwnFiles(path, read_only=True), mode="r"))
             names = data.id
         except (FileNotFoundError, NotADirectoryError, zarr.errors.BaseZarrError) as error:
             raise ValueError(f"{path} is not a store of `defectpdf generate`: {error}") from error
+        except UnusableFile as error:
+            raise ValueError(_damaged(path, error)) from error
         if (path / "ledger").is_dir() and (missing := status(path)["n_missing"]):
             raise ValueError(
                 f"{path} is not finished, {missing} hosts are missing; "
@@ -72,8 +77,8 @@ class Dataset:
             return cast("zarr.Array", self.group[name])
         except KeyError as error:
             raise ValueError(f"{self.path} is not a store with an array {name!r}") from error
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(self._damaged(error)) from error
+        except (UnusableFile, ValueError, RuntimeError) as error:
+            raise ValueError(_damaged(self.path, error)) from error
 
     def dims(self, name: str) -> tuple[str, ...]:
         """Names of an array's dimensions, as of `structure, variant, r`."""
@@ -88,8 +93,8 @@ class Dataset:
         array = self.array(name)
         try:
             values = np.asarray(array)
-        except (ValueError, RuntimeError) as error:  # of checksums and of what unpacks
-            raise ValueError(self._damaged(error)) from error
+        except (UnusableFile, ValueError, RuntimeError) as error:  # of checksums, of unpacking
+            raise ValueError(_damaged(self.path, error)) from error
         is_text = values.dtype.kind in "TO"
         return values.astype(object).astype(str) if is_text else values
 
@@ -102,8 +107,8 @@ class Dataset:
             if structures is None:
                 return np.asarray(array[:, variants])
             return np.asarray(array.oindex[structures, variants])
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(self._damaged(error)) from error
+        except (UnusableFile, ValueError, RuntimeError) as error:
+            raise ValueError(_damaged(self.path, error)) from error
 
     def empty(self, name: str) -> np.ndarray:
         """(0, ...) of the shape and type of an array."""
@@ -120,5 +125,6 @@ class Dataset:
         array = self.array(name)
         return int(np.prod(array.shape[1:])) * array.dtype.itemsize
 
-    def _damaged(self, error: Exception) -> str:
-        return f"{self.path} is damaged ({error}); `defectpdf verify` says where"
+
+def _damaged(path: Path, error: Exception) -> str:
+    return f"{path} is damaged ({error}); `defectpdf verify` says where"

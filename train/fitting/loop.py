@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hpc.watching.console import plain_console
 from pdfcalc.files import append_text
 from train.data.examples import Examples
 from train.data.leakage import Split
@@ -22,20 +22,18 @@ from train.data.sources import Sources, window_of
 from train.data.store import Dataset
 from train.fitting.trainer import Trainer
 from train.fitting.watch import StopRequested, Watch
-from train.judging.calibration import CALIBRATION
 from train.judging.evaluation import predict
 from train.judging.familiarity import REFERENCES, Familiarity
 from train.problems import Problem, find_problem
+from train.run_files import CALIBRATION, HISTORY, METRICS
 from train.runs.rundir import (
-    HISTORY,
-    METRICS,
     RunConfig,
     best_epoch,
     load_model,
     load_snapshot,
     prepare_run,
     read_config,
-    read_json,
+    read_metrics,
     read_split,
     save_model,
     save_snapshot,
@@ -45,6 +43,9 @@ from train.runs.rundir import (
 from train.runs.scalars import epoch_scalars
 from train.setup.distributed import World, make_deterministic
 from train.setup.recipes import Recipe
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SNAPSHOT_SECONDS = 20.0
 _STEPS_BETWEEN_CHECKS = 16
@@ -75,7 +76,7 @@ def fit(
         StopRequested: a signal has ended the fit before its last epoch.
         OSError: a file can't be written, as on a full disk; what was written stays as it was.
     """
-    console = Console(quiet=not world.is_main, highlight=False)
+    console = plain_console(quiet=not world.is_main)
     if recipe.deterministic:
         make_deterministic()
     data = Dataset.open(store_path)
@@ -86,7 +87,7 @@ def fit(
     config = RunConfig.of(problem, examples, split, seed, window)
     world.on_main(lambda: prepare_run(run, config, lambda: problem.split(examples, split, seed)))
     if (run / METRICS).exists():
-        metrics = read_json(run / METRICS)
+        metrics = read_metrics(run)
         _say(console, f"{run} is already finished after {metrics['epochs']} epochs")
         return metrics
 
@@ -257,8 +258,8 @@ class Training:
         save_snapshot(self.run, self._token, progress | self.trainer.state_dict())
 
     def _resume(self) -> None:
-        if state := load_snapshot(self.run, self._token, self.world.device):
-            self.trainer.load_state_dict(state)
+        restore = self.trainer.load_state_dict
+        if state := load_snapshot(self.run, self._token, self.world.device, restore):
             self.history, self._step, self._best = state["history"], state["step"], state["best"]
             if self.world.is_main:
                 self._loss += state["loss"]
@@ -284,8 +285,8 @@ def _say_what_leaks(console: Console, examples: Examples, split: str, parts: Spl
 
 
 def _say(console: Console, line: str) -> None:
-    """Print a line as it is: paths may hold brackets, and a log needs no wrapping."""
-    console.print(line, markup=False, soft_wrap=True)
+    """Print a line; a log needs no wrapping."""
+    console.print(line, soft_wrap=True)
 
 
 def _progress(console: Console) -> Progress:

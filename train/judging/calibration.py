@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveFloat
 from torch.nn import functional as F
 
 from train.judging.evaluation import Predicted
 from train.models import Outputs
+from train.run_files import CALIBRATION, METRICS, damaged, read_content
 
-CALIBRATION = "calibration.json"
 WITHIN_ONE_DEVIATION = 0.6827  # of normal errors
 _MOST_TEMPERATURE = 20.0
 
@@ -26,11 +26,11 @@ class Calibration(BaseModel):
     within one.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    temperature: float = 1.0
-    label_temperature: float = 1.0
-    deviation_factors: tuple[float, ...] = ()
+    temperature: PositiveFloat = 1.0
+    label_temperature: PositiveFloat = 1.0
+    deviation_factors: tuple[PositiveFloat, ...] = ()
 
     def apply(self, outputs: Outputs) -> Outputs:
         log_deviation = outputs.log_deviation
@@ -73,12 +73,21 @@ def _temperature(loss: Callable[[float], torch.Tensor]) -> float:
     return math.exp(minimize_scalar(lambda log: float(loss(math.exp(log))), bounds=ends).x)
 
 
-def read_calibration(run: Path) -> Calibration:
-    """The run's calibration; a run that is not finished has none, which changes nothing."""
+def read_calibration(run: Path, regressions: int) -> Calibration:
+    """The run's calibration; a run that is not finished has none, which changes nothing.
+
+    Args:
+        regressions: how many values the run's network estimates with their deviations.
+
+    Raises:
+        ValueError: the file is damaged, or a finished run has lost it.
+    """
     path = run / CALIBRATION
-    try:
-        return Calibration.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists() and not (run / METRICS).exists():
         return Calibration()
-    except ValidationError as error:
-        raise ValueError(f"{path} is damaged ({error.errors()[0]['msg']})") from error
+    found = read_content(path, Calibration)
+    if left_out := Calibration.model_fields.keys() - found.model_fields_set:
+        raise damaged(path, f"it has no {min(left_out)}")
+    if len(found.deviation_factors) != regressions:
+        raise damaged(path, f"deviation_factors: {len(found.deviation_factors)}, not {regressions}")
+    return found

@@ -15,13 +15,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import save
 from torch import nn
 
 from pdfcalc.files import write_atomically
+from train.run_files import FAMILIARITY, damaged, read_tensors
 
-FAMILIARITY = "familiarity.safetensors"
 REFUSED = 1.0
 """Unfamiliarity above which a row is refused."""
 REFERENCES = 4096
@@ -122,19 +121,28 @@ class Familiarity:
         write_atomically(run / FAMILIARITY, lambda path: path.write_bytes(save(arrays)))
 
     @classmethod
-    def load(cls, run: Path, views: Mapping[str, View]) -> Familiarity:
-        """Of a finished run; ValueError if it has none, or a damaged one."""
-        fields = ("mean", "axes", "points", "ordinary")
-        path = run / FAMILIARITY
-        try:
-            arrays = load_file(path)
-            references = {
-                name: Reference(*(arrays[f"{name}.{field}"] for field in fields)) for name in views
-            }
-        except FileNotFoundError as error:
-            raise ValueError(f"{run} is not finished: it has no {FAMILIARITY}") from error
-        except (SafetensorError, KeyError) as error:
-            raise ValueError(f"{path} is damaged ({error}); train the run again") from error
+    def load(cls, run: Path, views: Mapping[str, View], inputs: torch.Tensor) -> Familiarity:
+        """Of a finished run.
+
+        Args:
+            inputs: (1, ...) of any kind, by which it is known how wide the views are.
+
+        Raises:
+            ValueError: the run has none, or a damaged one.
+        """
+        path, fields = run / FAMILIARITY, tuple(Reference.__annotations__)
+        shapes: dict[str, tuple[int | None, ...]] = {}
+        for name, view in views.items():
+            width = view.of(inputs).shape[1]
+            shapes |= {f"{name}.mean": (width,), f"{name}.axes": (width, None)}
+            shapes |= {f"{name}.points": (None, None), f"{name}.ordinary": (1,)}
+        arrays = {name: value.numpy() for name, value in read_tensors(path, shapes).items()}
+        references = {
+            name: Reference(*(arrays[f"{name}.{field}"] for field in fields)) for name in views
+        }
+        for name, reference in references.items():
+            if reference.points.shape[1] != reference.axes.shape[1]:
+                raise damaged(path, f"{name}.points and {name}.axes do not go together")
         return cls(views, references)
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from defectgen.hosts.cif import printable
 from train.measured.prediction import Prediction
-from train.report.figures import COLOURS, INK, report_style, to_svg
+from train.report.figures import COLOURS, INK, as_drawn, report_style, to_svg
 from train.runs.rundir import write_text
 
 
@@ -48,7 +48,7 @@ def _plot_change(axes: Axes, found: Prediction) -> None:
     change = (found.measured - found.calculated)[inside]
     axes.plot(found.r[inside], change, lw=0.9, color=COLOURS[2], label="measured - host")
     if fit := found.fits.get(found.most_likely):
-        label = f"best fit of {found.most_likely.replace('_', '-')}"
+        label = f"best fit of {as_drawn(found.most_likely)}"
         axes.plot(found.r[inside], fit.change[inside], lw=0.9, color=COLOURS[3], label=label)
     axes.axhline(0, lw=0.5, color=INK)
     axes.set(xlabel="r (Å)", ylabel="ΔG (Å$^{-2}$)")
@@ -56,8 +56,8 @@ def _plot_change(axes: Axes, found: Prediction) -> None:
 
 
 def _plot_classes(axes: Axes, found: Prediction) -> None:
-    names = [name.replace("_", "-").replace("+", "\n+ ") for name in found.probabilities]
+    names = [as_drawn(name).replace("+", "\n+ ") for name in found.probabilities]
     axes.barh(names, [100 * p for p in found.probabilities.values()], color=COLOURS[0])
     axes.invert_yaxis()
-    title = f"verdict: {found.verdict.replace('_', '-')}"
+    title = f"verdict: {as_drawn(found.verdict)}"
     axes.set(xlabel="probability (%)", xlim=(0, 100), title=title)

@@ -75,8 +75,11 @@ class Predictor:
         if not self.problem.trace.is_pdf:
             raise ValueError(f"{run} was not trained to tell defects by G(r), the array g")
         self.model, self.config = load_model(run)
-        self.familiarity = Familiarity.load(run, self.problem.views(self.model))
-        self._calibration = read_calibration(run)
+        pair = torch.randn(
+            1, 2, len(self.problem.points), generator=torch.Generator().manual_seed(0)
+        )
+        self.familiarity = Familiarity.load(run, self.problem.views(self.model), pair)
+        self._calibration = read_calibration(run, self.problem.layout(self.model).regressions)
         self._r = np.array(self.problem.points)
         self._instrument = self.config.description.get("pdf")
         # Of a store without a description all that is known of defects is what is usual.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from defectgen.hosts.cif import printable
+from hpc.watching.console import plain_console
 from train.measured.prediction import Prediction
 from train.problems.defects.examples import PRISTINE
 from train.problems.defects.kinds import hold_sets
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 
 def print_prediction(found: Prediction) -> None:
-    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console = plain_console(soft_wrap=True)
     rw, values = found.refinement.rw, found.refinement.values
     shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
     console.print(f"{printable(found.file)}: host refined to Rw {rw:.3f} ({shown})")

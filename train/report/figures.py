@@ -70,6 +70,12 @@ def to_svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
+def as_drawn(name: str) -> str:
+    """A name that comes from data, in words: matplotlib would take what is between $ for a formula,
+    and leave out of legends what begins with _."""
+    return name.replace("_", "-").replace("$", r"\$")
+
+
 def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     """(C, C) counts of true (row) against predicted class, shaded by the fraction of the row."""
     fraction = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
@@ -82,7 +88,7 @@ def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
         text = f"{count}\n{100 * shade:.1f} %"
         colour = "#ffffff" if shade > 0.5 else "#000000"
         axes.text(column, row, text, ha="center", va="center", color=colour)
-    names = [name.replace("_", "-\n").replace("+", "\n+ ") for name in classes]
+    names = [as_drawn(name).replace("-", "-\n").replace("+", "\n+ ") for name in classes]
     axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 5 else 0)
     axes.set_yticks(range(len(names)), names)
     axes.spines[:].set_visible(False)

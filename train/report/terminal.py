@@ -6,19 +6,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
+
+from hpc.watching.console import plain_console
 
 
 def print_numbers(content: Mapping[str, Any], title: str) -> None:
     """All numbers of nested content, by their place in it."""
-    table = Table(title=Text(title), box=SIMPLE)
+    table = Table(title=title, box=SIMPLE)
     table.add_column("score")
     table.add_column("value", justify="right")
     for name, value in _numbers(content, ""):
-        table.add_row(Text(name), f"{value:.4g}" if isinstance(value, float) else str(value))
-    Console(highlight=False).print(table)
+        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    plain_console().print(table)
 
 
 def _numbers(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, int | float]]:

@@ -16,14 +16,13 @@ import torch
 
 from train.judging.calibration import read_calibration
 from train.problems import Program
+from train.run_files import METRICS, MODEL
 from train.runs.report import leak_warning
 from train.runs.rundir import (
-    METRICS,
-    MODEL,
     RunConfig,
     load_model,
     read_config,
-    read_json,
+    read_metrics,
     write_json,
 )
 
@@ -43,8 +42,8 @@ def export_model(run: Path, folder: Path) -> dict[str, Any]:
         raise ValueError(
             f"{run} is not finished: it has no {METRICS}; run the same `defectpdf train` again"
         )
-    model, _ = load_model(run)
-    calibration = read_calibration(run)
+    scores, (model, _) = read_metrics(run), load_model(run)
+    calibration = read_calibration(run, config.problem.layout(model).regressions)
     program = config.problem.program(model, calibration)
     warning = leak_warning(config)
     with new_folder(folder) as unfinished:
@@ -55,7 +54,7 @@ def export_model(run: Path, folder: Path) -> dict[str, Any]:
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "calibration": calibration.model_dump(),
             "training": _describe_training(config),
-            "scores": read_json(run / METRICS),
+            "scores": scores,
             "caveats": [*([warning] if warning else []), *config.problem.caveats()],
             "versions": {"training": config.versions, "export": _versions()},
             "sha256": {name: _sha256(unfinished / name) for name in (MODEL, PROGRAM)},

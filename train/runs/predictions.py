@@ -14,8 +14,8 @@ from train.data.sources import StoreSource
 from train.data.store import Dataset
 from train.judging.calibration import read_calibration
 from train.judging.evaluation import Judged, predict
+from train.run_files import METRICS
 from train.runs.rundir import (
-    METRICS,
     RunConfig,
     load_model,
     read_config,
@@ -52,11 +52,13 @@ def predict_part(run: Path, store: Path | str, part: str) -> Predictions:
     examples = problem.examples(Dataset.open(store))
     rows = read_rows(run, part, examples)
     model, config = load_model(run, device)
-    source = StoreSource(examples, problem.inputs(), device, resident=False)
-    found = predict(model, problem, source, rows, World(0, 1, device))
-    calibrated = found._replace(outputs=read_calibration(run).apply(found.outputs))
+    # All files are read, and refused, before what takes time.
+    calibration = read_calibration(run, problem.layout(model).regressions)
     leakage = read_leakage(run).get(part)
     caveats = tuple(_caveats(run, config, examples))
+    source = StoreSource(examples, problem.inputs(), device, resident=False)
+    found = predict(model, problem, source, rows, World(0, 1, device))
+    calibrated = found._replace(outputs=calibration.apply(found.outputs))
     return Predictions(examples, rows, calibrated, config, leakage, caveats)
 
 

@@ -22,9 +22,9 @@ from train.report.html import (
     preformatted,
     table,
 )
+from train.run_files import CONFIG
 from train.runs.predictions import Predictions, predict_part
 from train.runs.rundir import (
-    CONFIG,
     RunConfig,
     best_epoch,
     read_config,
@@ -52,16 +52,20 @@ def write_report(
             data = Dataset.open(source)
             text = page(*problem.of(data, problem.recipes["default"]).store_report(data))
         else:
-            raise ValueError(f"{source} is neither a run directory nor a store")
+            raise ValueError(
+                f"{source} is neither a run directory nor a store: it has no {CONFIG} and no "
+                "zarr.json"
+            )
     write_text(output, text)
 
 
 def run_report(run: Path, store: Path | None = None) -> str:
     """The page of a run."""
     config = read_config(run)
+    history = read_history(run)
     found = predict_part(run, store or Path(config.store), "test")
     title = f"{config.problem.title}: run {run.resolve().name}"
-    return page(title, _sections(run, config, found))
+    return page(title, _sections(run, config, history, found))
 
 
 def leak_warning(config: RunConfig) -> str | None:
@@ -74,8 +78,10 @@ def leak_warning(config: RunConfig) -> str | None:
     )
 
 
-def _sections(run: Path, config: RunConfig, found: Predictions) -> Iterator[Section]:
-    problem, history, scores = config.problem, read_history(run), found.score()
+def _sections(
+    run: Path, config: RunConfig, history: list[dict[str, float]], found: Predictions
+) -> Iterator[Section]:
+    problem, scores = config.problem, found.score()
     best = best_epoch(history, problem)
     warning = leak_warning(config)
     shown = problem.cards(scores) | {

@@ -17,30 +17,62 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+)
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
+from hpc.description import first_mistake
 from pdfcalc.files import require_place, write_atomically
+from pdfcalc.reading import open_regular, require_regular
 from train.data.examples import Examples
 from train.data.leakage import Split
 from train.data.order import WINDOWED_ORDER
 from train.data.splits import PARTS
 from train.problems import Problem, find_problem
+from train.run_files import (
+    CONFIG,
+    HISTORY,
+    LARGE,
+    METRICS,
+    MODEL,
+    SNAPSHOT,
+    SPLIT,
+    SPLIT_ROWS,
+    damaged,
+    missing,
+    parse,
+    read_bytes,
+    read_content,
+    read_tensors,
+    unusable,
+)
+from train.runs.contents import Epoch, Leakage, Metrics, Snapshot, SplitContent
 from train.setup.recipes import Recipe
 
-CONFIG, HISTORY, METRICS = "config.json", "metrics.jsonl", "metrics.json"
-SPLIT, SPLIT_ROWS = "split.json", "split.safetensors"
-MODEL, SNAPSHOT = "model.safetensors", "snapshot.pt"
 SNAPSHOT_FORMAT = 3
-_SPLIT_REMEDY = "the same `defectpdf train` makes it again"
 
 
 def _problem_of(fields: Any) -> Any:
     """The problem of some name from its fields."""
-    return find_problem(fields["name"]).model_validate(fields) if type(fields) is dict else fields
+    if not isinstance(fields, dict):
+        return fields
+    if not isinstance(name := fields.get("name"), str):
+        raise ValueError("it has no name")
+    try:
+        return find_problem(name).model_validate_json(json.dumps(fields), strict=True)
+    except ValidationError as error:
+        raise ValueError(first_mistake(error)) from None
 
 
 class RunConfig(BaseModel):
@@ -53,14 +85,14 @@ class RunConfig(BaseModel):
     split: str
     split_meaning: str
     split_leaks: bool
-    seed: int
-    store: str
+    seed: NonNegativeInt
+    store: str = Field(min_length=1)
     fingerprint: str
     input_hash: str | None
     """Of the store's run description and hosts; None where it has none."""
     description: dict[str, Any]
     """The store's run description; empty where it has none."""
-    window: int | None
+    window: PositiveInt | None
     """Hosts in memory at once while training; None for all. It decides the order of the rows."""
     versions: dict[str, str]
 
@@ -124,6 +156,8 @@ def prepare_run(run: Path, config: RunConfig, make_split: Callable[[], Split]) -
             raise ValueError(
                 f"{run} holds another run ({'; '.join(differing)}); choose another --out"
             )
+    elif _has_begun(run):
+        raise missing(run / CONFIG)
     elif run.exists() and (stray := sorted(path.name for path in run.iterdir())):
         raise ValueError(f"{run} is not a run and not empty ({stray[0]}); choose another --out")
     has_split = (run / SPLIT).exists() and (run / SPLIT_ROWS).exists()
@@ -149,39 +183,39 @@ def read_split(run: Path) -> Split:
     """The run's split; signatures stay on disk until they are used.
 
     Raises:
-        ValueError: its files are missing, damaged, not of each other or of an earlier version.
+        ValueError: as all functions here that read, a file is missing, damaged or of another
+            version; the message names it and says what to do.
     """
     content, path = _split_content(run), run / SPLIT_ROWS
     try:
+        require_regular(path)
         with safe_open(path, "pt") as file:
             arrays = {name: file.get_tensor(name).numpy() for name in (*PARTS, "signatures")}
-    except FileNotFoundError as error:
-        raise ValueError(f"{path} is missing; {_SPLIT_REMEDY}") from error
+    except (FileNotFoundError, NotADirectoryError):
+        raise missing(path) from None
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it, {_SPLIT_REMEDY}") from error
+        raise damaged(path, getattr(error, "strerror", None) or error) from None
     signatures = arrays.pop("signatures")
-    if _digest_of_rows(arrays) != content["rows"]["sha256"]:
-        raise ValueError(
-            f"{path} is damaged or not that of {run / SPLIT}; delete both, {_SPLIT_REMEDY}"
-        )
-    return Split(arrays, content["leakage"], signatures)
+    if signatures.ndim != 2 or signatures.dtype != np.float32:
+        raise damaged(path, f"signatures are {signatures.dtype} of the shape {signatures.shape}")
+    if _digest_of_rows(arrays) != content.rows.sha256:
+        raise unusable(path, f"is damaged or not that of {SPLIT}", SPLIT, SPLIT_ROWS)
+    return Split(arrays, _as_made(content.leakage), signatures)
 
 
 def read_leakage(run: Path) -> dict[str, Any]:
     """What the parts of the run's split share, as `train.data.leakage.Split` has it."""
-    return _split_content(run)["leakage"]
+    return _as_made(_split_content(run).leakage)
 
 
-def _split_content(run: Path) -> dict[str, Any]:
-    path = run / SPLIT
-    if not path.exists():
-        raise ValueError(f"{path} is missing; {_SPLIT_REMEDY}")
-    try:
-        content = read_json(path)
-    except ValueError as error:
-        raise ValueError(f"{error}; delete it, {_SPLIT_REMEDY}") from error
-    if not (isinstance(content, dict) and isinstance(content.get("rows"), dict)):
-        raise ValueError(f"{path} is of an earlier version; delete it, {_SPLIT_REMEDY}")
+def _as_made(leakage: Leakage) -> dict[str, Any]:
+    return leakage.model_dump(exclude_unset=True)
+
+
+def _split_content(run: Path) -> SplitContent:
+    content, config = read_content(run / SPLIT, SplitContent), read_config(run)
+    if (content.kind, content.seed) != (config.split, config.seed):
+        raise unusable(run / SPLIT, f"is of another run than {CONFIG}", SPLIT)
     return content
 
 
@@ -197,21 +231,11 @@ def _has_begun(run: Path) -> bool:
 
 
 def read_config(run: Path) -> RunConfig:
-    """ValueError if `run` is no run directory, or one that this version does not know."""
+    """What a run is; ValueError also if `run` is no run directory."""
     path = run / CONFIG
-    try:
-        content = read_json(path)
-    except FileNotFoundError as error:
-        raise ValueError(f"{run} is not a run directory: it has no {CONFIG}") from error
-    if isinstance(content, dict) and "recipe" in content and "problem" not in content:
-        raise ValueError(f"{path} is of an older version of defectpdf: train {run} again")
-    try:
-        return RunConfig.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(step) for step in first["loc"])
-        where = f"{path}: {place}" if place else f"{path}"
-        raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+    if not path.exists() and not _has_begun(run):
+        raise ValueError(f"{run} is not a run directory: it has no {CONFIG}")
+    return read_content(path, RunConfig)
 
 
 def read_rows(run: Path, part: str, examples: Examples) -> np.ndarray:
@@ -227,11 +251,37 @@ def read_rows(run: Path, part: str, examples: Examples) -> np.ndarray:
     return read_split(run).rows[part]
 
 
+def read_metrics(run: Path) -> dict[str, Any]:
+    """The final scores of a finished run."""
+    path, problem = run / METRICS, read_config(run).problem
+    metrics = read_content(path, Metrics).model_dump()
+    for part in ("val", "test"):
+        try:
+            problem.summary(metrics[part])
+        except (LookupError, TypeError, ValueError) as error:
+            raise damaged(path, f"{part}: {type(error).__name__}: {error}") from None
+    return metrics
+
+
 def read_history(run: Path) -> list[dict[str, float]]:
-    path = run / HISTORY
-    if not path.exists():
+    """The records of the epochs so far; of a run with a model there is at least one."""
+    path, problem = run / HISTORY, read_config(run).problem
+    if not path.exists() and not (run / MODEL).exists():
         return []
-    return [_parsed(line, path) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = read_bytes(path, LARGE).splitlines()
+    if not lines and (run / MODEL).exists():
+        raise damaged(path, "it is empty")
+    history: list[dict[str, float]] = []
+    for number, line in enumerate(lines, 1):
+        record = parse(line, Epoch, path, f"line {number}").model_dump()
+        try:
+            problem.merit(record)
+        except LookupError as error:
+            raise damaged(path, f"line {number} has no {error.args[0]}") from None
+        if history and record.keys() != history[0].keys():
+            raise damaged(path, f"line {number} has other scores than line 1")
+        history.append(record)
+    return history
 
 
 def best_epoch(history: list[dict[str, float]], problem: Problem) -> dict[str, float]:
@@ -247,12 +297,10 @@ def load_model(run: Path, device: torch.device | str = "cpu") -> tuple[nn.Module
     """The best model of a run, in evaluation mode, and the run's configuration."""
     config = read_config(run)
     model = config.problem.model()
-    try:
-        model.load_state_dict(load_file(run / MODEL))
-    except FileNotFoundError as error:
-        raise ValueError(f"{run} has no {MODEL} yet; train for at least one epoch") from error
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{run / MODEL} is damaged or of another version: {error}") from error
+    if not (run / MODEL).exists() and not (run / METRICS).exists():
+        raise ValueError(f"{run} has no {MODEL} yet; train for at least one epoch")
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    model.load_state_dict(read_tensors(run / MODEL, shapes))
     return model.eval().to(device), config
 
 
@@ -264,8 +312,16 @@ def save_snapshot(run: Path, token: str, state: dict[str, Any]) -> None:
     write_atomically(run / SNAPSHOT, lambda path: path.write_bytes(serialised.getbuffer()))
 
 
-def load_snapshot(run: Path, token: str, device: torch.device) -> dict[str, Any] | None:
+def load_snapshot(
+    run: Path,
+    token: str,
+    device: torch.device,
+    restore: Callable[[dict[str, Any]], object] = lambda state: None,
+) -> dict[str, Any] | None:
     """The snapshot, read without executing pickled code; None if there is none.
+
+    Args:
+        restore: takes the state up; what it raises tells of damage as well.
 
     Raises:
         ValueError: it is damaged, of another run, or of another version.
@@ -273,32 +329,30 @@ def load_snapshot(run: Path, token: str, device: torch.device) -> dict[str, Any]
     path = run / SNAPSHOT
     if not path.exists():
         return None
-    remedy = f"delete it to start {run} again"
     try:
-        with zipfile.ZipFile(path) as file:  # torch itself doesn't look at the checksums
-            if damaged := file.testzip():
-                raise ValueError(damaged)
-        state = torch.load(path, map_location=device, weights_only=True)
+        with open_regular(path) as file:
+            with zipfile.ZipFile(file) as archive:  # torch itself doesn't look at the checksums
+                if broken := archive.testzip():
+                    raise ValueError(broken)
+            file.seek(0)
+            state = torch.load(file, map_location=device, weights_only=True)
         found = state.pop("format"), state.pop("run")
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # damaged bytes lead to errors of many kinds
-        raise ValueError(f"{path} is damaged ({type(error).__name__}); {remedy}") from error
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
     if found[0] != SNAPSHOT_FORMAT:
-        raise ValueError(f"{path} is of another version of defectpdf; {remedy}")
+        raise unusable(path, "is of another version of defectpdf")
     if found[1] != token:
-        raise ValueError(f"{path} is of another run, not of {run / CONFIG}; {remedy}")
-    return state
-
-
-def read_json(path: Path) -> Any:
-    """ValueError that names the file if it is damaged."""
-    return _parsed(path.read_text(encoding="utf-8"), path)
-
-
-def _parsed(text: str, path: Path) -> Any:
+        raise unusable(path, f"is of another run than {CONFIG}")
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error})") from error
+        Snapshot.model_validate(state)
+        restore(state)
+    except ValidationError as error:
+        raise damaged(path, first_mistake(error)) from None
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+    return state
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -274,7 +274,7 @@ OCCUPANCY = ("label", "fract_x", "fract_y", "fract_z", "occupancy")
         (NI + NI.replace("data_test", "data_other"), r"holds 2 structures \(test, other\)"),
         (NI[: NI.index("Ni 0 0 0") + 4], "cut off"),
         (NI[: NI.index("_atom_site_fract_y")], "cut off|lacks"),
-        ("data_x\n" + "# filler\n" * 500_000, "more than 4 MB"),
+        ("data_x\n" + "# filler\n" * 500_000, "more than 4 MiB"),
     ],
 )
 def test_unusable_files_are_quarantined_with_the_reason(tmp_path, content, reason):

@@ -55,7 +55,7 @@ def test_labels_have_a_temperature_of_their_own():
 
 
 def test_a_run_without_calibration_is_taken_as_it_is_and_a_damaged_one_is_refused(tmp_path):
-    assert read_calibration(tmp_path) == Calibration()
+    assert read_calibration(tmp_path, 2) == Calibration()
     (tmp_path / CALIBRATION).write_text('{"temperature": "hot"}')
     with pytest.raises(ValueError, match=r"calibration.json is damaged"):
-        read_calibration(tmp_path)
+        read_calibration(tmp_path, 2)

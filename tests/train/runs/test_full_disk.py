@@ -12,8 +12,8 @@ import torch
 from disks import small_disk
 from runs import command, until
 
+from pdfcalc.files import append_text
 from train.runs.rundir import (
-    append_text,
     load_snapshot,
     read_config,
     read_history,

@@ -99,7 +99,7 @@ def test_scores_of_a_run_or_store_of_another_state_are_told(run, store_path, tmp
 def test_a_damaged_split_is_named(run, store_path, tmp_path):
     damaged = shutil.copytree(run, tmp_path / "run")
     (damaged / "split.json").write_text('{"kind": "ho')
-    with pytest.raises(ValueError, match=r"split\.json is damaged \(Unterminated"):
+    with pytest.raises(ValueError, match=r"split\.json is damaged \(Invalid JSON"):
         predict_part(damaged, store_path, "test")
 
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from train.problems.defects.explanation import Explanation, shares
-from train.report.figures import COLOURS, INK
+from train.report.figures import COLOURS, INK, as_drawn
 
 STRUCTURE_TYPES = 3
 BIN, FIRST, LAST = 0.05, 0.4, 5.5  # in units of the hosts' landmarks
@@ -27,7 +27,7 @@ def attribution_figure(explanation: Explanation) -> Figure:
     figure = Figure(figsize=(4 * len(types), 1.9 * len(classes) + 0.5), layout="constrained")
     grid = figure.subplots(len(classes), len(types), sharex=True, sharey="row", squeeze=False)
     for line, (name, of) in zip(grid, classes.items(), strict=True):
-        line[0].set_ylabel(f"{name.replace('_', '-')}\nshare (%)")
+        line[0].set_ylabel(f"{as_drawn(name)}\nshare (%)")
         for axes, hosts in zip(line, types.values(), strict=True):
             rows = np.flatnonzero(of & np.isin(explanation.place, hosts))
             if len(rows):
@@ -35,7 +35,7 @@ def attribution_figure(explanation: Explanation) -> Figure:
             _draw_landmarks(axes, explanation, hosts)
             axes.set_xlim(FIRST, LAST)
     for axes, kind in zip(grid[0], types, strict=True):
-        axes.set_title(f"space group {kind}")
+        axes.set_title(f"space group {as_drawn(kind)}")
     for axes in grid[-1]:
         axes.set_xlabel(LABELS[explanation.along])
     figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=5)

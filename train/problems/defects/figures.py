@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from train.problems.defects.trace import Trace
-from train.report.figures import COLOURS, INK, binned_accuracy
+from train.report.figures import COLOURS, INK, as_drawn, binned_accuracy
 
 
 def accuracy_figure(
@@ -64,7 +64,7 @@ def _plot_bins(
 def _line(index: int, name: str) -> dict[str, Any]:
     again, colour = divmod(index, len(COLOURS))
     style = "--" if again else "-"
-    return {"color": COLOURS[colour], "ls": style, "label": name.replace("_", "-")}
+    return {"color": COLOURS[colour], "ls": style, "label": as_drawn(name)}
 
 
 def example_figure(
@@ -76,7 +76,7 @@ def example_figure(
     for (left, right), (title, pristine, defective) in zip(rows, examples, strict=True):
         left.plot(points, pristine, lw=0.9, label="pristine")
         left.plot(points, defective, lw=0.9, label="defective")
-        left.set(ylabel=trace.label, title=title.replace("$", r"\$"))
+        left.set(ylabel=trace.label, title=title)
         right.plot(points, defective - pristine, lw=0.9, color=COLOURS[2])
         right.axhline(0, lw=0.5, color=INK)
         right.set(ylabel=trace.change_label, title="defective - pristine")
@@ -92,7 +92,7 @@ def histogram_figure(
     figure = Figure(figsize=(5.2, 2.8), layout="constrained")
     axes = figure.add_subplot()
     for name, value in values.items():
-        axes.hist(value, bins, histtype="step", label=name.replace("_", "-"), lw=1.3)
+        axes.hist(value, bins, histtype="step", label=as_drawn(name), lw=1.3)
     axes.set(xlabel=label, ylabel=counted, title=title)
     axes.legend(fontsize="small", loc="lower center", ncols=2)
     return figure

@@ -54,9 +54,9 @@ class Defects(Problem):
 
     name: Literal["defects"] = "defects"
     recipe: DefectRecipe
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = Field(min_length=2)
     trace: Trace
-    points: tuple[float, ...] = Field(repr=False)
+    points: tuple[float, ...] = Field(repr=False, min_length=2)
     """Along the trace: of G(r), r in A."""
 
     @classmethod

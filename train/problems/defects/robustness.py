@@ -110,7 +110,8 @@ def measure_robustness(run: Path, store: Path, part: str) -> Robustness:
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, config = load_model(run, device)
-    calibration, problem = read_calibration(run), cast("Defects", config.problem)
+    problem = cast("Defects", config.problem)
+    calibration = read_calibration(run, problem.layout(model).regressions)
     examples = problem.examples(Dataset.open(store))
     rows = read_rows(run, part, examples)
     # No training has a negative seed.

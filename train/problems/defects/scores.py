@@ -61,5 +61,6 @@ def class_probabilities(run: Path, pristine: np.ndarray, defective: np.ndarray) 
     if defective.shape[1] != len(problem.points):
         raise ValueError(f"{run} needs traces on its {len(problem.points)} points")
     traces = (torch.from_numpy(g.astype(np.float32)) for g in (pristine, defective))
-    outputs = Outputs.of(model(problem.inputs()(*traces)), problem.layout(model))
-    return read_calibration(run).apply(outputs).logits.softmax(1).numpy()
+    layout = problem.layout(model)
+    outputs = Outputs.of(model(problem.inputs()(*traces)), layout)
+    return read_calibration(run, layout.regressions).apply(outputs).logits.softmax(1).numpy()

@@ -13,7 +13,7 @@ from train.problems import Section
 from train.problems.defects.examples import DefectExamples
 from train.problems.defects.figures import accuracy_figure, example_figure, histogram_figure
 from train.problems.defects.trace import Trace
-from train.report.figures import confusion_figure
+from train.report.figures import as_drawn, confusion_figure
 from train.report.html import cards, figure, preformatted, table
 
 _PDF_CAVEAT = (
@@ -147,8 +147,8 @@ def examples_figure(examples: DefectExamples, rows: np.ndarray, seed: int) -> Fi
         s, v = structure[place], variant[place]
         number = examples.impurity[s, v]
         title = (
-            f"{name.replace('_', '-')}, {100 * examples.concentration[s, v]:.1f} %, in "
-            f"{examples.element[s]} ({examples.space_group[s]})"
+            f"{as_drawn(name)}, {100 * examples.concentration[s, v]:.1f} %, in "
+            f"{as_drawn(examples.element[s])} ({examples.space_group[s]})"
             + (f", impurity Z = {number}" if number else "")
         )
         traces = examples.data.read(examples.trace.array, np.array([s]))[0]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Column, Table
 
+from hpc.watching.console import plain_console
 from train.problems.defects.trace import Trace
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _ABREAST = 4  # classes in a table, for which a terminal has room
 
 
 def print_explanation(summary: dict, title: str) -> None:
-    console, names = Console(highlight=False), list(summary["per_class"])
+    console, names = plain_console(), list(summary["per_class"])
     for start in range(0, len(names), _ABREAST):
         _print_parts(console, summary, names[start : start + _ABREAST], title)
     error = summary["completeness"]
@@ -54,7 +59,7 @@ def print_baselines(found: dict) -> None:
     for name, of in found["methods"].items():
         rates = of["accuracy"], of["top2"], of["calibration"]["ece"]
         table.add_row(name, *(f"{x:.4f}" for x in rates), str(of["n"]), f"{of['seconds']:.1f}")
-    Console(highlight=False).print(table)
+    plain_console().print(table)
 
 
 def print_robustness(found: dict) -> None:
@@ -70,7 +75,7 @@ def print_robustness(found: dict) -> None:
             is_trained = "yes" if low <= value <= high else ""
             table.add_row("" if row else name, f"{value:.4g}", *rates, is_trained)
         table.add_section()
-    console = Console(highlight=False)
+    console = plain_console()
     console.print(table)
     console.print(f"{found['run']}, {found['n']} PDFs for each value")
 
@@ -101,7 +106,7 @@ def print_scores(scores: dict, title: str, trace: Trace) -> None:
         of_class = [f"{of[key]:.3f}" for key in ("precision", "recall", "f1")]
         rates.add_row(f"{head} {name}" if of_kinds else name, *of_class, str(of["n"]))
         confusion.add_row(head, *map(str, counts))
-    console = Console(highlight=False)
+    console = plain_console()
     console.print(rates, confusion)
     if of_kinds:
         console.print(_kind_table(of_kinds, trace))
