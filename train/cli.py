@@ -12,6 +12,7 @@ import typer
 import defectgen.commands
 import hpc.commands
 import train.commands
+from hpc.limits import remedy_of
 
 # Newer versions of typer bring their own click, so that the class has no fixed home.
 _UsageError: Any = typer.BadParameter.__base__
@@ -67,6 +68,11 @@ def main() -> None:
             raise
         print(f"defectpdf: error: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
+    except RuntimeError as error:
+        if not remedy_of(error):
+            raise
+        print(f"defectpdf: error: {_one_line(error)}", file=sys.stderr)
+        sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
 
@@ -74,8 +80,10 @@ def main() -> None:
 def _one_line(error: Exception) -> str:
     if isinstance(error, _UsageError):
         return f"{error.format_message()} See `defectpdf --help`."
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    if isinstance(error, MemoryError):
-        return f"not enough memory: {error}"
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif isinstance(error, MemoryError):
+        text = f"not enough memory: {text}"
+    remedy = remedy_of(error)
+    return text if remedy is None or remedy in text else f"{text}: {remedy}"

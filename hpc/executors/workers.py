@@ -58,6 +58,18 @@ def connect(cluster: SpecCluster) -> Client:
     return client
 
 
+def quieten(client: Client) -> None:
+    """Have the workers say nothing more: all went well, and they are about to be ended.
+
+    One that is about to send a sign of life when the scheduler goes would print a traceback.
+    """
+    client.run(_say_nothing_more, on_error="ignore")
+
+
+def _say_nothing_more() -> None:
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+
 @contextmanager
 def local_workers(workers: int) -> Iterator[Workers]:
     """Scheduler, workers and dashboard listen on loopback only."""
@@ -77,3 +89,4 @@ def local_workers(workers: int) -> Iterator[Workers]:
         signal.signal(signal.SIGINT, interrupt)
     with cluster, connect(cluster) as client:
         yield Workers(client, cluster.scheduler_address, "they are started again by themselves")
+        quieten(client)

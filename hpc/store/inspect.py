@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from defectgen.point_defects.variants import HostSupercell
+from hpc.limits import remedy_of
 from hpc.plan import Shard
 from hpc.store.layout import array_names, create_arrays
 from hpc.store.ledger import DoneRecord, read_records
@@ -135,6 +136,8 @@ def _check_inputs(store: Store) -> list[str]:
             elif not _same(copies[0], columns.arrays.get(name, array)):
                 problems.append(f"{name} is not what the hosts and the description give")
         except Exception as error:
+            if remedy_of(error):
+                raise
             problems.append(f"{name} can't be read: {type(error).__name__}: {error}")
     return problems
 
@@ -172,6 +175,8 @@ def _check_shard(
         rows = store.read_shard(shard)
     # As above: damage takes many forms.
     except Exception as error:
+        if remedy_of(error):
+            raise
         problems.append(f"{hosts} can't be read ({type(error).__name__}: {error}); {remedy}")
         return "unreadable", np.empty(0)
     digest = shard_digest(rows)

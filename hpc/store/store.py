@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from defectgen.hosts.host import Host
 from defectgen.hosts.library import open_library, write_library
 from hpc.description import RunDescription, differences, first_mistake
+from hpc.limits import remedy_of
 from hpc.observables.pdf import Observable
 from hpc.plan import Shard, Task, plan_shards, task_of
 from hpc.store.layout import HostColumns, create_group, observable_of, variant_arrays
@@ -140,7 +141,9 @@ class Store:
         # Damage takes many forms, from a missing file to a failing codec.
         try:
             return shard_digest(self.read_shard(shard)) == record.digest
-        except Exception:
+        except Exception as error:
+            if remedy_of(error):
+                raise
             return False
 
     def array(self, name: str) -> zarr.Array:
