@@ -28,7 +28,7 @@ ROOMS = {
         "commands",
     ],
     "hpc": [
-        "observables",
+        "limits observables",
         "description",
         "plan watching",
         "store",

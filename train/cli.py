@@ -12,6 +12,7 @@ import typer
 import defectgen.commands
 import hpc.commands
 import train.commands
+from hpc.limits import remedy_of
 from train.setup.endings import MISTAKES, one_line
 from train.setup.launch import launch
 
@@ -65,6 +66,11 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except MISTAKES as error:
         if os.environ.get("DEFECTPDF_TRACEBACK"):
+            raise
+        print(f"defectpdf: error: {one_line(error)}", file=sys.stderr)
+        sys.exit(2)
+    except RuntimeError as error:
+        if not remedy_of(error):
             raise
         print(f"defectpdf: error: {one_line(error)}", file=sys.stderr)
         sys.exit(2)

@@ -22,6 +22,7 @@ from hpc.executors import Execute, Work
 from hpc.executors.scheduler import existing_workers
 from hpc.executors.slurm import slurm_workers, srun_workers
 from hpc.executors.workers import Workers, local_workers
+from hpc.limits import require_room
 from hpc.plan import Task
 from hpc.store.ledger import FailedTask, Outcome
 from hpc.workers.resources import Place
@@ -39,6 +40,10 @@ _SETTINGS = {
 # One that it works on, one that waits at the worker, and one on its way.
 _IN_FLIGHT_PER_THREAD = 3
 _SECONDS_BETWEEN_LOOKS = 2.0
+# What a run takes at most, as measured, of the scheduler's process and of workers beside it; MiB.
+_FILES, _FILES_PER_WORKER = 32, 12
+_THREADS, _THREADS_PER_WORKER = 24, 14
+_MEMORY = 768
 
 
 @contextmanager
@@ -61,14 +66,22 @@ def start(
 
     Raises:
         ImportError: a package that the cluster needs is not installed.
-        OSError: the scheduler is not reached or is lost, or no worker can come any more.
+        OSError: the scheduler is not reached or is lost, no worker can come any more, or a limit
+            of the system is too low.
         ValueError: the options do not go together, or are not safe.
     """
     if performance_report and not performance_report.absolute().parent.is_dir():
         folder = performance_report.parent
         raise ValueError(f"--performance-report {performance_report}: there is no folder {folder}")
+    here = workers if scheduler is None and cluster in (None, "local") else 0
+    require_room(
+        f"a run with {workers} Dask workers",
+        files=_FILES + _FILES_PER_WORKER * workers,
+        threads=_THREADS + _THREADS_PER_WORKER * here,
+        memory=_MEMORY,
+    )
     # What these would say is said here, in one line, or is of no use.
-    for name in ("distributed.client", "distributed.sizeof"):
+    for name in ("distributed.client", "distributed.sizeof", "asyncio", "tornado.application"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with (
         dask.config.set(_SETTINGS),

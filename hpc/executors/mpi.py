@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
 from hpc.executors import Execute, Work, serial
+from hpc.limits import require_room
 from hpc.plan import Task
 from hpc.store.ledger import Outcome
 from hpc.workers.resources import Place
@@ -43,6 +44,7 @@ def start(workers: int) -> Iterator[Execute | None]:
 
     Raises:
         ImportError: mpi4py or an MPI library is not installed.
+        OSError: a limit of the system is too low for a rank.
         ValueError: srun and MPI do not know of each other.
     """
     try:
@@ -54,6 +56,9 @@ def start(workers: int) -> Iterator[Execute | None]:
         ) from None
     if workers != 1:
         raise ValueError(f"--workers {workers} has no meaning with MPI: mpiexec -n sets the number")
+    if not _all_have_room():
+        yield None
+        return
     if MPI.COMM_WORLD.Get_size() == 1:
         if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
             raise ValueError(
@@ -75,6 +80,21 @@ def start(workers: int) -> Iterator[Execute | None]:
                 yield lambda work, tasks: _run(pool, work, tasks)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _all_have_room() -> bool:
+    """Whether no rank meets a limit of the system; where one does, rank 0 raises OSError."""
+    from mpi4py import MPI
+
+    found: OSError | None = None
+    try:
+        require_room("an MPI rank", files=32, threads=16, memory=256)
+    except OSError as error:
+        found = error
+    failures = [error for error in MPI.COMM_WORLD.allgather(found) if error]
+    if failures and MPI.COMM_WORLD.Get_rank() == 0:
+        raise failures[0]
+    return not failures
 
 
 @contextmanager

@@ -60,6 +60,18 @@ def connect(cluster: SpecCluster) -> Client:
     return client
 
 
+def quieten(client: Client) -> None:
+    """Have the workers say nothing more: all went well, and they are about to be ended.
+
+    One that is about to send a sign of life when the scheduler goes would print a traceback.
+    """
+    client.run(_say_nothing_more, on_error="ignore")
+
+
+def _say_nothing_more() -> None:
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+
 @contextmanager
 def local_workers(workers: int) -> Iterator[Workers]:
     """Scheduler, workers and dashboard listen on loopback only."""
@@ -80,3 +92,4 @@ def local_workers(workers: int) -> Iterator[Workers]:
     with cluster, connect(cluster) as client:
         hint = "they are started again by themselves"
         yield Workers(client, cluster.scheduler_address, hint, on_this_machine=workers)
+        quieten(client)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from defectgen.samples import Resources
+from hpc.limits import remedy_of
 from hpc.plan import Shard
 from hpc.store.inputs import read_inputs, refuse_other_formulas
 from hpc.store.layout import create_arrays, member_names
@@ -145,6 +146,8 @@ def _check_inputs(store: Store) -> list[str]:
             elif not _same(copies[0], columns.arrays.get(name, array)):
                 problems.append(f"{name} is not what the hosts and the description give")
         except Exception as error:
+            if remedy_of(error):
+                raise
             problems.append(f"{name} can't be read: {type(error).__name__}: {error}")
     return problems
 
@@ -180,6 +183,8 @@ def _check_shard(store: Store, shard: Shard, record: DoneRecord, problems: list[
         digest = shard_digest(store, shard)
     # As above: damage takes many forms.
     except Exception as error:
+        if remedy_of(error):
+            raise
         problems.append(f"{hosts} can't be read ({type(error).__name__}: {error}); {remedy}")
         return None
     if digest != record.digest:

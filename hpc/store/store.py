@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from defectgen.hosts.library import write_library
 from defectgen.samples import Item
 from hpc.description import RunDescription, first_mistake
+from hpc.limits import remedy_of
 from hpc.plan import Shard, plan_shards
 from hpc.store.inputs import InputHash, items_of, write_record
 from hpc.store.layout import (
@@ -132,7 +133,9 @@ class Store:
         # Damage takes many forms, from a missing file to a failing codec.
         try:
             return shard_digest(self, shard) == record.digest
-        except Exception:
+        except Exception as error:
+            if remedy_of(error):
+                raise
             return False
 
     def array(self, name: str) -> zarr.Array:

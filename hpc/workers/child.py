@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import json
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-from hpc.workers.supervisor import Order, Reply
-from hpc.workers.work import run_task
+from hpc.limits import remedy_of
+
+if TYPE_CHECKING:
+    from hpc.store.ledger import DoneRecord
+    from hpc.workers.supervisor import Order, Reply
+
+    RunTask = Callable[[Order, Callable[[str | None], None]], DoneRecord]
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -31,13 +38,31 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not look like a reply
     try:
-        for line in sys.stdin.buffer:  # UTF-8, whatever the locale
-            _say(replies, _carry_out(Order.model_validate_json(line), replies))
+        _serve(replies)
     except BrokenPipeError:
         os._exit(1)  # the parent is gone
 
 
-def _carry_out(order: Order, replies: IO[str]) -> Reply:
+def _serve(replies: IO[str]) -> None:
+    try:
+        from hpc.workers.supervisor import Order
+        from hpc.workers.work import run_task
+    # As under a limit on memory or threads.
+    except (ImportError, MemoryError, OSError, RuntimeError) as error:
+        sys.stdin.buffer.readline()
+        replies.write(json.dumps({"error": _in_words(error)}) + "\n")
+        replies.flush()
+        return
+    for line in sys.stdin.buffer:  # UTF-8, whatever the locale
+        reply = _carry_out(Order.model_validate_json(line), run_task, replies)
+        _say(replies, reply)
+        if reply.error and not reply.blames_host:
+            return  # libraries may wait for threads that they could not start
+
+
+def _carry_out(order: Order, run_task: RunTask, replies: IO[str]) -> Reply:
+    from hpc.workers.supervisor import Reply
+
     def watch(host: str | None) -> None:
         # Ends this process even where Python is stuck in compiled code, and shows where.
         faulthandler.dump_traceback_later(order.timeout, exit=True)
@@ -52,6 +77,8 @@ def _carry_out(order: Order, replies: IO[str]) -> Reply:
     except MemoryError as error:
         return Reply(error=_in_words(error), blames_host=True)
     except Exception as error:
+        if remedy_of(error):
+            return Reply(error=_in_words(error))
         fault = f"fault of the program: {_in_words(error)}, {_place_of(error)}"
         return Reply(error=fault, blames_host=True)
     finally:
@@ -64,9 +91,10 @@ def _say(replies: IO[str], reply: Reply) -> None:
 
 
 def _in_words(error: Exception) -> str:
+    words = f"{type(error).__name__}: {error}"
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return f"{type(error).__name__}: {error}"
+        words = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{words}: {remedy}" if (remedy := remedy_of(error)) else words
 
 
 def _place_of(error: Exception) -> str:

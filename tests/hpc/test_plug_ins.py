@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +104,65 @@ def test_damage_to_ragged_arrays_is_found_and_put_right(toy, tmp_path, damage):
     assert "hosts 4 to 5" in found.stdout
     assert bench.generate("--repair").returncode == 0
     assert files_of(bench.store) == files_of(toy.store)
+
+
+def folder_in_place(place: Path) -> None:
+    """With something in it, which makes it no folder of a store's."""
+    place.mkdir()
+    (place / "another").touch()
+
+
+STRANGERS = {
+    "pipe": os.mkfifo,
+    "folder": folder_in_place,
+    "link": lambda place: place.symlink_to(place.with_name("before")),
+    "device": lambda place: place.symlink_to("/dev/zero"),
+}
+PLACES = [
+    "ledger/records.jsonl",
+    "ledger/inputs.json",
+    "ledger/library.npy",
+    "ledger/creation.lock",
+    "atom/zarr.json",
+    "atom/000002/positions/zarr.json",
+    "atom/000002",
+    "atom",
+    "zarr.json",
+]
+QUICK = {("ledger/records.jsonl", "pipe"), ("atom/000002", "pipe"), ("atom", "link")}
+
+
+@pytest.mark.parametrize(
+    ("place", "stranger"),
+    [
+        pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
+        for case in product(PLACES, STRANGERS)
+    ],
+)
+def test_what_stands_in_the_place_of_a_file_or_folder_is_named_and_put_right(
+    toy, tmp_path, place, stranger
+):
+    bench = Bench(tmp_path, TOY_TOML)
+    shutil.copytree(toy.store, bench.store)
+    victim = bench.store / place
+    victim.rename(victim.with_name("before"))
+    STRANGERS[stranger](victim)
+    for command_ in ("status", "verify"):
+        found = defectpdf(bench, command_, bench.store)
+        assert "Traceback" not in found.stderr
+    assert found.returncode
+    is_of_a_shard = stranger == "folder" and place.startswith("atom/000002")
+    named = "hosts 4 to 5" if is_of_a_shard else place
+    assert named in found.stdout + found.stderr
+    out = bench.generate("--repair")
+    assert out.returncode == 0, out.stderr
+    kept = victim.with_name("before")
+    if kept.is_dir():
+        shutil.rmtree(kept)
+    else:
+        kept.unlink(missing_ok=True)
+    assert files_of(bench.store) == files_of(toy.store)
+    assert defectpdf(bench, "verify", bench.store).returncode == 0
 
 
 def test_atoms_of_a_row_are_those_that_the_stage_left(toy, tmp_path):

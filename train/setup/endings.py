@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 
 import typer
 
+from hpc.limits import remedy_of
+
 MISTAKE = 2
 LOST = 75
 """Exit code of a process whose connection to another broke; the cause is with the other."""
@@ -39,14 +41,15 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, UsageError):
         return f"{error.format_message()} See `defectpdf --help`."
     if isinstance(error, MemoryError):
-        return f"not enough memory: {error}"
-    if isinstance(error, OSError) and error.filename:
+        line = f"not enough memory: {error}"
+    elif isinstance(error, OSError) and error.filename:
         line = f"{error.filename}: {error.strerror}"
     else:
         line = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         line += "; nothing written before is lost: free space there and run the same command again"
-    return line
+    remedy = remedy_of(error)
+    return line if remedy is None or remedy in line else f"{line}: {remedy}"
 
 
 def say_and_exit(line: str, code: int) -> NoReturn:
