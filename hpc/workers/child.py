@@ -54,10 +54,7 @@ def _serve(replies: IO[str]) -> None:
         replies.flush()
         return
     for line in sys.stdin.buffer:  # UTF-8, whatever the locale
-        reply = _carry_out(Order.model_validate_json(line), run_task, replies)
-        _say(replies, reply)
-        if reply.error and not reply.blames_host:
-            return  # libraries may wait for threads that they could not start
+        _say(replies, _carry_out(Order.model_validate_json(line), run_task, replies))
 
 
 def _carry_out(order: Order, run_task: RunTask, replies: IO[str]) -> Reply:

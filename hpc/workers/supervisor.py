@@ -139,6 +139,8 @@ class _Child:
             if reply.record is not None:
                 return reply.record
             if reply.error is not None:
+                if not reply.blames_host:
+                    self.stop()  # libraries may wait for threads that they could not start
                 return Failure(host=host if reply.blames_host else None, reason=reply.error)
             host, since = reply.host, time.monotonic()
         code = process.wait()
