@@ -134,6 +134,7 @@ def test_a_run_takes_as_long_as_the_worker_with_most_to_do(workers, seconds):
         host_bytes=0,
         row_bytes=0,
         empty_arrays=frozenset(),
+        ragged=(0, 0),
         memory_mib=0,
         shard_memory_mib=0,
         failures={},

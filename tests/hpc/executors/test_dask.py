@@ -19,7 +19,6 @@ import pytest
 from dask.utils import key_split
 from runs import command, files_of, until
 
-from defectgen.hosts.library import embedded_library
 from hpc.executors import start_executor
 from hpc.executors.dask import task_name
 from hpc.executors.scheduler import scheduler_address
@@ -29,14 +28,12 @@ from hpc.store.inspect import verify
 from hpc.store.ledger import FailedTask
 from hpc.store.store import Store
 
-HOST = embedded_library()[0]
-
 
 def tasks_to(count: int, taken: list[int] | None = None) -> Iterator[Task]:
     for index in range(count):
         if taken is not None:
             taken.append(index)
-        yield Task(index=index, start=index, hosts=(HOST,))
+        yield Task(index=index, start=index, stop=index + 1, first="a", last="a")
 
 
 @contextlib.contextmanager
@@ -157,9 +154,9 @@ def listening_addresses() -> set[str]:
 
 
 def test_tasks_are_named_by_their_hosts_and_make_one_group():
-    task = Task(index=12, start=24, hosts=tuple(embedded_library()[:2]))
+    task = Task(index=12, start=24, stop=26, first="Ac-225", last="Al-225")
     name = task_name(task, "0a1b2c3d")
-    assert name == f"pdfs-000012-{task.hosts[0].id}-to-{task.hosts[1].id}-0a1b2c3d"
+    assert name == "pdfs-000012-Ac-225-to-Al-225-0a1b2c3d"
     assert key_split(name) == "pdfs"
 
 

@@ -139,12 +139,12 @@ def test_a_missing_or_damaged_split_is_named_and_made_again(store_path, finished
     run, store = tmp_path / "run", read_examples(Dataset.open(store_path))
     shutil.copytree(finished, run)
     whole, rows = (run / name).read_bytes(), read_rows(run, "test", store)
-    again = "the same `defectpdf train` makes it again"
+    again = "run the same `defectpdf train` again, which makes it anew"
     (run / name).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=rf"{name} is damaged .* delete it, {again}"):
+    with pytest.raises(ValueError, match=rf"{name} is damaged .*: remove {name}, then {again}"):
         read_rows(run, "test", store)
     (run / name).unlink()
-    with pytest.raises(ValueError, match=rf"{name} is missing; {again}"):
+    with pytest.raises(ValueError, match=rf"{name} is missing: {again}"):
         read_rows(run, "test", store)
     run_fit(store_path, run)
     assert (run / name).read_bytes() == whole
@@ -158,10 +158,12 @@ def test_rows_that_are_not_those_of_the_split_are_refused(finished, tmp_path):
     arrays = split.rows | {"signatures": split.signatures}
     arrays["test"] = arrays["test"] + 1
     save_file(arrays, run / "split.safetensors")
-    with pytest.raises(ValueError, match=r"damaged or not that of .*split\.json; delete both"):
+    with pytest.raises(ValueError, match=r"damaged or not that of split\.json: remove split\.json"):
         read_split(run)
     (run / "split.json").write_text(json.dumps({"kind": "host", "train": [0], "leakage": {}}))
-    with pytest.raises(ValueError, match=r"split\.json is of an earlier version; delete it"):
+    with pytest.raises(
+        ValueError, match=r"split\.json is damaged .*: remove split\.json, then run"
+    ):
         read_split(run)
 
 
