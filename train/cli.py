@@ -12,7 +12,7 @@ import typer
 import defectgen.commands
 import hpc.commands
 import train.commands
-from hpc.limits import remedy_of
+from hpc.limits import remedy_of, require_room_to_start
 
 # Newer versions of typer bring their own click, so that the class has no fixed home.
 _UsageError: Any = typer.BadParameter.__base__
@@ -55,7 +55,7 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass
+    require_room_to_start()
 
 
 def main() -> None:

@@ -52,10 +52,7 @@ def _serve(replies: IO[str]) -> None:
         replies.flush()
         return
     for line in sys.stdin.buffer:  # UTF-8, whatever the locale
-        reply = _carry_out(Order.model_validate_json(line), run_task, replies)
-        _say(replies, reply)
-        if reply.error and not reply.blames_host:
-            return  # libraries may wait for threads that they could not start
+        _say(replies, _carry_out(Order.model_validate_json(line), run_task, replies))
 
 
 def _carry_out(order: Order, run_task: RunTask, replies: IO[str]) -> Reply:
@@ -73,8 +70,10 @@ def _carry_out(order: Order, run_task: RunTask, replies: IO[str]) -> Reply:
     except (OSError, ImportError) as error:
         return Reply(error=_in_words(error))
     except Exception as error:
-        is_limit = remedy_of(error) is not None and not isinstance(error, MemoryError)
-        return Reply(error=_in_words(error), blames_host=not is_limit)
+        if isinstance(error, RuntimeError) and remedy_of(error):
+            _say(replies, Reply(error=_in_words(error)))
+            sys.exit(1)  # libraries would wait for the threads that they could not start
+        return Reply(error=_in_words(error), blames_host=True)
     finally:
         faulthandler.cancel_dump_traceback_later()
 
@@ -88,7 +87,9 @@ def _in_words(error: Exception) -> str:
     words = f"{type(error).__name__}: {error}"
     if isinstance(error, OSError) and error.strerror:
         words = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return f"{words}: {remedy}" if (remedy := remedy_of(error)) else words
+    # What a host has too little memory for is said of that host.
+    remedy = None if isinstance(error, MemoryError) else remedy_of(error)
+    return f"{words}: {remedy}" if remedy else words
 
 
 if __name__ == "__main__":
