@@ -5,7 +5,6 @@ from __future__ import annotations
 import json as json_module
 import logging
 import math
-import os
 import signal
 from dataclasses import asdict
 from enum import StrEnum
@@ -80,7 +79,6 @@ def generate(
     ] = False,
 ) -> None:
     """Compute the PDFs of all hosts and their defects into a Zarr store."""
-    _need_no_threads_of_blas()
     from hpc.description import read_description
     from hpc.executors import start_executor
     from hpc.generate import generate as generate_store
@@ -141,11 +139,6 @@ def _say_what_it_takes(
     typer.echo(json_module.dumps(asdict(found)) if json else as_text(found))
 
 
-def _need_no_threads_of_blas() -> None:
-    """To be called before numpy is imported: each that can't start would say so on its own."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-
 def _stop(number: int, _: object) -> None:
     """Unwind, so that workers and jobs are ended too, and exit as a shell reports a signal."""
     raise SystemExit(128 + number)
@@ -166,7 +159,6 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what is done, missing and quarantined; works while a run writes."""
-    _need_no_threads_of_blas()
     from hpc.store.inspect import status as store_status
 
     found = store_status(store)
@@ -189,7 +181,6 @@ def verify(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Read every byte back and hold it against the records; exit code 1 if not sound."""
-    _need_no_threads_of_blas()
     from hpc.store.inspect import verify as verify_store
 
     found = verify_store(store)
@@ -213,7 +204,6 @@ def export(
     variant: Annotated[int, typer.Option(help="Variant of the host; 0 is pristine.")],
 ) -> None:
     """Write the atoms behind any stored PDF."""
-    _need_no_threads_of_blas()
     from hpc.store.inspect import atoms_of_row
     from pdfcalc.crystals.structure_files import write_structure
 

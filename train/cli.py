@@ -12,7 +12,7 @@ import typer
 import defectgen.commands
 import hpc.commands
 import train.commands
-from hpc.limits import remedy_of
+from hpc.limits import remedy_of, require_room_to_start
 from train.setup.endings import MISTAKES, one_line
 from train.setup.launch import launch
 
@@ -56,7 +56,7 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass
+    require_room_to_start()
 
 
 def main() -> None:

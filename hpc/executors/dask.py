@@ -22,7 +22,7 @@ from hpc.executors import Execute, Work
 from hpc.executors.scheduler import existing_workers
 from hpc.executors.slurm import slurm_workers, srun_workers
 from hpc.executors.workers import Workers, local_workers
-from hpc.limits import require_room
+from hpc.limits import require_room, threads_of_zarr
 from hpc.plan import Task
 from hpc.store.ledger import FailedTask, Outcome
 from hpc.workers.resources import Place
@@ -42,7 +42,7 @@ _IN_FLIGHT_PER_THREAD = 3
 _SECONDS_BETWEEN_LOOKS = 2.0
 # What a run takes at most, as measured, of the scheduler's process and of workers beside it; MiB.
 _FILES, _FILES_PER_WORKER = 32, 12
-_THREADS, _THREADS_PER_WORKER = 24, 14
+_THREADS, _THREADS_PER_WORKER = 24, 8
 _MEMORY = 768
 
 
@@ -77,7 +77,7 @@ def start(
     require_room(
         f"a run with {workers} Dask workers",
         files=_FILES + _FILES_PER_WORKER * workers,
-        threads=_THREADS + _THREADS_PER_WORKER * here,
+        threads=_THREADS + (_THREADS_PER_WORKER + threads_of_zarr()) * here,
         memory=_MEMORY,
     )
     # What these would say is said here, in one line, or is of no use.

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
 from hpc.executors import Execute, Work, serial
-from hpc.limits import require_room
+from hpc.limits import require_room, threads_of_zarr
 from hpc.plan import Task
 from hpc.store.ledger import Outcome
 from hpc.workers.resources import Place
@@ -88,7 +88,7 @@ def _all_have_room() -> bool:
 
     found: OSError | None = None
     try:
-        require_room("an MPI rank", files=32, threads=16, memory=256)
+        require_room("an MPI rank", files=32, threads=2 * threads_of_zarr(), memory=256)
     except OSError as error:
         found = error
     failures = [error for error in MPI.COMM_WORLD.allgather(found) if error]

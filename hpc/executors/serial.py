@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hpc.executors import Execute
-from hpc.limits import require_room
+from hpc.limits import require_room, threads_of_zarr
 from hpc.workers.resources import Place
 from hpc.workers.supervisor import start_worker, stop_worker
 
@@ -20,7 +20,7 @@ def start(workers: int) -> Iterator[Execute]:
     """
     if workers != 1:
         raise ValueError(f"engine serial has one worker, not {workers}: use --engine dask")
-    require_room("a run", files=16, threads=16, memory=256)
+    require_room("a run", files=16, threads=2 * threads_of_zarr(), memory=256)
     start_worker(Place(0, 1))
     try:
         yield map

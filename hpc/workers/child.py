@@ -91,7 +91,9 @@ def _in_words(error: Exception) -> str:
     words = f"{type(error).__name__}: {error}"
     if isinstance(error, OSError) and error.strerror:
         words = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return f"{words}: {remedy}" if (remedy := remedy_of(error)) else words
+    # What a host has too little memory for is said of that host.
+    remedy = None if isinstance(error, MemoryError) else remedy_of(error)
+    return f"{words}: {remedy}" if remedy else words
 
 
 def _place_of(error: Exception) -> str:
