@@ -97,6 +97,7 @@ def _compute(
     for row, item in enumerate(store.items[order.task.start : order.task.stop]):
         reason = order.given_up.get(item.id)
         if reason is None:
+            watch(item.id)
             try:
                 for first, values in item_rows(item, store.description, writer.n_samples, watch):
                     writer.put(row, first, values)
@@ -118,7 +119,6 @@ def item_rows(
         The number of the first of these samples, and by field their values as of
         `ShardWriter.put`.
     """
-    watch(item.id)
     on = own_resources()
     samples: Sequence[Sample] = description.source.draw(item, description.seed)
     for stage in description.stages:

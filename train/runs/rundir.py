@@ -26,6 +26,7 @@ from pydantic import (
     PositiveInt,
     SerializeAsAny,
     ValidationError,
+    model_validator,
 )
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -95,6 +96,13 @@ class RunConfig(BaseModel):
     window: PositiveInt | None
     """Hosts in memory at once while training; None for all. It decides the order of the rows."""
     versions: dict[str, str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_version(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "recipe" in values and "problem" not in values:
+            raise ValueError("it is of an older version of defectpdf")
+        return values
 
     @property
     def recipe(self) -> Recipe:

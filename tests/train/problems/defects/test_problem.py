@@ -175,4 +175,4 @@ def test_a_run_of_an_older_version_is_told_from_a_damaged_one(store_path, tmp_pa
         [sys.executable, "-c", main, "evaluate", run, store_path], capture_output=True, text=True
     )
     assert (out.returncode, out.stderr.count("\n")) == (2, 1)
-    assert "config.json is of an older version of defectpdf: train " in out.stderr
+    assert "it is of an older version of defectpdf): put it back, or train again" in out.stderr
