@@ -89,4 +89,3 @@ def local_workers(workers: int) -> Iterator[Workers]:
         signal.signal(signal.SIGINT, interrupt)
     with cluster, connect(cluster) as client:
         yield Workers(client, cluster.scheduler_address, "they are started again by themselves")
-        quieten(client)
