@@ -21,7 +21,7 @@ from distributed.comm import CommClosedError
 from hpc.executors import Execute, Work
 from hpc.executors.scheduler import existing_workers
 from hpc.executors.slurm import slurm_workers, srun_workers
-from hpc.executors.workers import Workers, local_workers
+from hpc.executors.workers import Workers, local_workers, quieten
 from hpc.limits import require_room, threads_of_zarr
 from hpc.plan import Task
 from hpc.store.ledger import FailedTask, Outcome
@@ -90,6 +90,8 @@ def start(
     ):
         found.client.register_plugin(_ComputingChild(found.on_this_machine))
         yield partial(_run, found)
+        if scheduler is None:
+            quieten(found.client)
 
 
 def _find_workers(

@@ -92,4 +92,3 @@ def local_workers(workers: int) -> Iterator[Workers]:
     with cluster, connect(cluster) as client:
         hint = "they are started again by themselves"
         yield Workers(client, cluster.scheduler_address, hint, on_this_machine=workers)
-        quieten(client)

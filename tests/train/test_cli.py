@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -164,3 +165,46 @@ def test_rows_that_are_not_there_are_refused(store):
     out = defectpdf("export", store, "--structure", 3, "--variant", 0, "atoms.cif")
     assert (out.returncode, out.stderr.count("\n")) == (2, 1)
     assert "structure 3: the store has 0 to 2" in out.stderr
+
+
+def in_place_of(path: Path, kind: str) -> None:
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a device":
+        path.symlink_to("/dev/zero")
+    else:
+        with path.open("wb") as file:
+            file.truncate(2**40)
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a device", "too much"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("generate", "odd", "--store", "s.zarr"),
+        ("generate", "odd", "--store", "s.zarr", "--dry-run"),
+        ("generate", "run.toml", "--store", "s.zarr"),
+        ("generate", "--store", "s.zarr", "--scheduler", "odd"),
+        ("pdf", "odd"),
+        ("evaluate", "run", "s.zarr"),
+    ],
+)
+def test_what_is_no_file_is_not_waited_for(tmp_path, arguments, kind):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run.toml").write_text('[library]\nsource = "odd"\n')
+    name = "run/config.json" if arguments[0] == "evaluate" else "odd"
+    if kind == "too much" and (arguments[1] == "run.toml" or "--scheduler" in arguments):
+        pytest.skip("libraries may be large, and of a scheduler file only the beginning is read")
+    in_place_of(tmp_path / name, kind)
+    code = "from train.cli import main; main()"
+    out = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert out.returncode == 2
+    (line,) = out.stderr.splitlines()
+    assert name in line
+    assert kind in line

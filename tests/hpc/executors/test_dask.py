@@ -23,6 +23,7 @@ from hpc.executors import start_executor
 from hpc.executors.dask import task_name
 from hpc.executors.scheduler import scheduler_address
 from hpc.executors.slurm import walltime_seconds
+from hpc.executors.workers import local_workers, quieten
 from hpc.plan import Task
 from hpc.store.inspect import verify
 from hpc.store.ledger import FailedTask
@@ -346,3 +347,14 @@ def _quiet():
     yield
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
+
+
+@pytest.mark.slow
+def test_workers_say_nothing_once_all_went_well():
+    def may_speak() -> bool:
+        return logging.getLogger("distributed.worker").isEnabledFor(logging.ERROR)
+
+    with local_workers(1) as found:
+        assert all(found.client.run(may_speak).values())
+        quieten(found.client)
+        assert not any(found.client.run(may_speak).values())
