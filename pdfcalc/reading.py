@@ -68,8 +68,10 @@ def is_regular(path: Path) -> bool:
     """Whether a regular file itself, not a link to one, is at `path`."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return False
+        raise
 
 
 def kind_of(mode: int) -> str:

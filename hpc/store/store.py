@@ -59,7 +59,9 @@ class Store:
             self.group: zarr.Group = zarr.open_group(files, mode=mode, use_consolidated=False)
             self.description = RunDescription.model_validate(self.group.attrs["run"])
         except (FileNotFoundError, NotADirectoryError, KeyError):
-            raise ValueError(f"{path} is not a store written by `defectpdf generate`") from None
+            raise ValueError(
+                f"{path} is not a store written by `defectpdf generate`: no zarr.json says so"
+            ) from None
         except ValidationError as error:
             raise ValueError(f"{path}: its run description: {first_mistake(error)}") from None
         except (UnusableFile, ValueError) as error:
