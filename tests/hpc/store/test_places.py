@@ -18,11 +18,11 @@ from hpc.description import read_description
 from hpc.executors import Execute, start_executor
 from hpc.generate import generate
 from hpc.store.inspect import atoms_of_row, status, verify
-from train.data.store import read_store
+from train.data.store import Dataset
 
 FILES = (
     *("zarr.json", "library.json", "g/zarr.json", "g/c/2/0/0", "id/c/0"),
-    *("ledger/000003.json", "ledger/lock", "ledger/creation.lock"),
+    *("ledger/records.jsonl", "ledger/lock", "ledger/creation.lock"),
 )
 PLACES = (*FILES, "g/c/2", "g/c", "g", "r/c", "label", "ledger")
 
@@ -70,8 +70,8 @@ NAMED = {
 """What verify may say of a place, where it is not the place itself."""
 SHARP = {
     *((place, a_pipe) for place in PLACES),
-    *((place, a_link_elsewhere) for place in ("zarr.json", "g/c/2", "ledger/000003.json")),
-    *((place, a_folder) for place in ("zarr.json", "library.json", "ledger/000003.json")),
+    *((place, a_link_elsewhere) for place in ("zarr.json", "g/c/2", "ledger/records.jsonl")),
+    *((place, a_folder) for place in ("zarr.json", "library.json", "ledger/records.jsonl")),
 }
 """What waited forever, led out of the store or was not put right."""
 CASES = [
@@ -146,7 +146,7 @@ def test_no_reader_waits_for_what_is_out_of_place(oracle, tmp_path, substitute):
     store = Path(shutil.copytree(oracle, tmp_path / "store.zarr"))
     for place in PLACES:
         elsewhere = replace(store, place, substitute)
-        for read in (status, read_store, lambda path: atoms_of_row(path, 0, 0)):
+        for read in (status, Dataset.open, lambda path: atoms_of_row(path, 0, 0)):
             with within(60), suppress(OSError, ValueError):
                 read(store)
         (store / place).unlink()
