@@ -69,9 +69,9 @@ NAMED = {
 }
 """What verify may say of a place, where it is not the place itself."""
 SHARP = {
-    *((place, a_pipe) for place in PLACES),
-    *((place, a_link_elsewhere) for place in ("zarr.json", "g/c/2", "ledger/records.jsonl")),
-    *((place, a_folder) for place in ("zarr.json", "library.json", "ledger/records.jsonl")),
+    *((place, a_pipe) for place in ("zarr.json", "g/c/2/0/0", "ledger")),
+    ("g/c/2", a_link_elsewhere),
+    ("ledger/records.jsonl", a_folder),
 }
 """What waited forever, led out of the store or was not put right."""
 CASES = [

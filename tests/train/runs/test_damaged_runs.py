@@ -193,14 +193,20 @@ def check(runs: Runs, folder: Path, file: str, command: str, damage: str, capfd:
         assert code == 0, told
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, CONTINUE])
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(command, marks=() if command in ("evaluate", "predict") else pytest.mark.slow)
+        for command in (*COMMANDS, CONTINUE)
+    ],
+)
 def test_every_command_names_what_it_lacks(runs, tmp_path, capfd, command):
     for file in (file for file, commands in NEEDED_BY.items() if command in commands):
         for damage in ("deleted", "emptied", "a folder"):
             check(runs, tmp_path / "case", file, command, damage, capfd)
 
 
-QUICK = {("config.json", "evaluate"), ("split.json", "evaluate"), ("model.safetensors", "evaluate")}
+QUICK = {("config.json", "evaluate"), ("split.json", "evaluate")}
 
 
 @pytest.mark.parametrize(
