@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_OF_LEDGER = (".json", ".jsonl", ".lock", ".npy")
+_OF_LEDGER = (".json", ".jsonl", "lock", ".npy")
 REMEDY = "`generate --repair` puts it right"
 
 
@@ -43,7 +43,7 @@ def misplaced(store: Path, names: Iterable[str]) -> Iterator[Path]:
     arrays = [store / name for name in names]
     files = [store / "zarr.json", store / "library.json", *(a / "zarr.json" for a in arrays)]
     folders = [store / "ledger", *arrays, *(array / "c" for array in arrays)]
-    files += [path for path in (store / "ledger").glob("*") if path.suffix in _OF_LEDGER]
+    files += [path for path in (store / "ledger").glob("*") if path.name.endswith(_OF_LEDGER)]
     yield from (path for path in files if path.is_dir() and not path.is_symlink())
     yield from (path for path in folders if path.is_file() and not path.is_symlink())
 

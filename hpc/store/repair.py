@@ -71,4 +71,6 @@ def _restore_file(store: Path, key: str, content: bytes) -> None:
     path = store / key
     if not is_regular(path) or path.read_bytes() != content:
         make_folders(store, path.parent)
+        if not is_regular(path):
+            remove(path)
         write_atomically(path, lambda beside: beside.write_bytes(content))

@@ -76,12 +76,11 @@ def test_any_file_of_a_store_can_be_put_right(oracle, finished):
 @pytest.mark.slow
 def test_damaged_records_are_made_anew(oracle, finished):
     rng = random.Random(0)
-    records = sorted((finished.store / "ledger").glob("[0-9]*.json"))
-    for how, record in zip(["flip", "truncate", "remove"] * 2, records, strict=True):
-        damage_file(record, how, rng)
-    assert finished.generate("--repair").returncode == 0
-    assert files_of(finished.store) == files_of(oracle)
-    assert verify(finished.store)["ok"]
+    for how in ("flip", "truncate", "remove"):
+        damage_file(finished.store / "ledger" / "records.jsonl", how, rng)
+        assert finished.generate("--repair").returncode == 0
+        assert files_of(finished.store) == files_of(oracle)
+        assert verify(finished.store)["ok"]
 
 
 @pytest.mark.slow
