@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,8 +145,9 @@ class ShardWriter:
         # A writer that was killed may have left part of a file, and zarr would read a damaged
         # shard before it writes it anew.
         for folder in self._folders():
-            make_folders(self._store.path, folder.parent)
-            remove(folder)
+            if os.path.lexists(folder.parent):
+                make_folders(self._store.path, folder.parent)
+                remove(folder)
 
     def _folders(self) -> list[Path]:
         """Where the values of this shard are, whether there are such folders or not."""
