@@ -146,6 +146,7 @@ QUICK = {("atom/000002", "pipe")}
     [
         pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
         for case in product(PLACES, STRANGERS)
+        if case != ("atom", "folder")  # where a folder belongs
     ],
 )
 def test_what_stands_in_the_place_of_a_file_or_folder_is_named_and_put_right(
@@ -202,7 +203,7 @@ def test_what_a_run_would_take_is_what_it_takes(toy, tmp_path):
 
 @pytest.mark.slow
 def test_large_images_are_written_group_by_group(tmp_path):
-    """184 MB a shard: the memory is that of a group, and a single image can be read by itself."""
+    """184 MB a task: the memory is that of groups of half, and each image can be read by itself."""
     toml = TOY_TOML.replace("= 2", "= 8", 1).replace(
         "[observable.toy]", "[observable.toy]\npixels = 1200"
     )
@@ -216,7 +217,7 @@ def test_large_images_are_written_group_by_group(tmp_path):
     assert image.chunks == (1, 1, 1200, 1200)
     assert image.shards == (4, 4, 1200, 1200)
     (record,) = (bench.store / "ledger" / "records.jsonl").read_text().splitlines()
-    assert json.loads(record)["peak_memory_mib"] < 500
+    assert json.loads(record)["peak_memory_mib"] < 650
 
 
 def test_a_name_that_nobody_has_plugged_in_is_refused_with_those_there_are():
