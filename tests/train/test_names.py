@@ -15,12 +15,14 @@ from rich.table import Table
 from runs import TOML, command
 
 from defectgen.hosts.library import embedded_library, write_library
-from hpc.plan import evenly_spaced
+from defectgen.sources.defects import evenly_spaced
 from hpc.watching.console import plain_console
 from pdfcalc import PDFParameters, calculate_pdf, write_gr
 from train.cli import main
-from train.report.figures import confusion_figure, histogram_figure, to_svg
-from train.report.terminal import print_scores
+from train.problems.defects.figures import histogram_figure
+from train.problems.defects.tables import print_scores
+from train.problems.defects.trace import Trace
+from train.report.figures import confusion_figure, to_svg
 
 ODD = "a[/]b[bold] :warning: $x_$ [link=file]"
 MEASURED = PDFParameters(rmax=15.0, qmin=0.6, qmax=24.0, qdamp=0.035, qbroad=0.012)
@@ -142,7 +144,15 @@ def scores_of(names: list[str]) -> dict[str, Any]:
 
 def test_classes_of_any_name_are_in_the_tables(capfd, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    print_scores(scores_of(["[/]", "[bold]", ":warning:"]), title=f"{ODD}, test part")
+    trace = Trace(
+        array="g",
+        axis="r",
+        long_name="G(r)",
+        units="angstrom-2",
+        axis_long_name="distance",
+        axis_units="angstrom",
+    )
+    print_scores(scores_of(["[/]", "[bold]", ":warning:"]), f"{ODD}, test part", trace)
     shown = capfd.readouterr().out
     assert f"{ODD}, test part" in " ".join(shown.split())
     assert all(shown.count(name) >= 3 for name in ("[/]", "[bold]", ":warning:"))
@@ -161,7 +171,7 @@ def test_titles_captions_heads_and_cells_are_text():
 @pytest.mark.parametrize("name", ["$_$", r"$\frac$", "a$b", "_hidden"])
 def test_names_in_figures_are_no_formulas(name):
     to_svg(confusion_figure(np.eye(2, dtype=int), [name, "other"]))
-    figure = histogram_figure({name: np.arange(3)}, np.arange(4), "x", "y")
+    figure = histogram_figure({name: np.arange(3)}, np.arange(4), "x", "y", "title")
     (legend,) = (axes.get_legend() for axes in figure.axes)
     (text,) = legend.get_texts()
     assert text.get_text().replace(r"\$", "$") == name.replace("_", "-")
