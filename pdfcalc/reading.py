@@ -46,7 +46,8 @@ def read_file(path: str | os.PathLike[str], largest: int = SMALL) -> bytes:
         OSError: as of `open_regular`.
     """
     with open_regular(path) as file:
-        content = file.read(largest + 1)
+        # A buffer is as large as is asked for, however small the file.
+        content = file.read(min(os.fstat(file.fileno()).st_size, largest) + 1)
     if len(content) > largest:
         text = f"more than {largest / 2**20:.0f} MiB, too much for such a file"
         raise UnusableFile(errno.EFBIG, text, str(path))
