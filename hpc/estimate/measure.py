@@ -21,7 +21,6 @@ from pydantic import BaseModel, ConfigDict
 from defectgen.samples import Item
 from hpc.description import RunDescription
 from hpc.plan import Shard
-from hpc.store.layout import group_of
 from hpc.store.ragged import ragged_folder
 from hpc.store.shards import ShardWriter, shard_digest
 from hpc.store.store import Store, create
@@ -148,9 +147,8 @@ def _compute(
 
 
 def _try(item: Item, store: Store, failures: dict[str, str]) -> _Rows | None:
-    _, n_together = group_of(store.description, store.n_items)
     try:
-        return list(item_rows(item, store.description, n_together, lambda _: None))
+        return list(item_rows(item, store.description, store.tiling.samples, lambda _: None))
     except (MemoryError, OSError, ImportError):
         raise
     except Exception as error:  # whatever it is, a run quarantines the item for it

@@ -168,7 +168,7 @@ def create_arrays(target: StoreLike, description: RunDescription, n_items: int) 
             attributes=dict(field.attributes),
             overwrite=True,
         )
-    for name, tiles in tiles_of(description, n_items).items():
+    for name, tiles in tiling_of(description, n_items).tiles.items():
         field = fields.dense[name]
         observed = name in fields.observed
         group.create_array(
@@ -211,38 +211,51 @@ class Tiles(NamedTuple):
     """Whether all that one task gives is in one group, and may be in one chunk."""
 
 
-def group_of(description: RunDescription, n_items: int) -> tuple[int, int]:
-    """Items, and samples of each, that are computed and written together.
+class Tiling(NamedTuple):
+    """How a run's samples are computed and its dense arrays divided."""
 
-    All of a shard, unless the values of large arrays would take more than MOST_GROUP_BYTES.
+    items: int
+    """That are computed and written together, with all their samples if it is more than one."""
+    samples: int
+    """Of an item that are computed and written together."""
+    tiles: dict[str, Tiles]
+    """Of the dense arrays that tasks write, by name."""
+
+
+def tiling_of(description: RunDescription, n_items: int) -> Tiling:
+    """The tiling of a run, by sizes in bytes.
+
+    All of a shard is together, unless the values of large arrays would take more than
+    MOST_GROUP_BYTES.
     """
-    shard, n_samples = _of_a_task(description, n_items)
-    sizes = [_sample_bytes(description, field) for field in _dense(description).values()]
-    n_bytes = sum(size for size in sizes if size * shard * n_samples > MOST_CHUNK_BYTES)
-    if shard * n_samples * n_bytes <= MOST_GROUP_BYTES:
-        return shard, n_samples
-    if n_samples * n_bytes <= MOST_GROUP_BYTES:
-        return _divisor(shard, MOST_GROUP_BYTES // (n_samples * n_bytes)), n_samples
-    return 1, max(1, MOST_GROUP_BYTES // n_bytes)
-
-
-def tiles_of(description: RunDescription, n_items: int) -> dict[str, Tiles]:
-    """Chunks and groups of the dense arrays that tasks write, by sizes in bytes."""
-    group = group_of(description, n_items)
-    whole = _of_a_task(description, n_items)
-    sizes = sizes_of(description)
+    sizes, fields = sizes_of(description), declared_fields(description).dense
+    own = {name: tuple(sizes[one] for one in field.dims) for name, field in fields.items()}
+    n_bytes = {
+        name: np.dtype(field.dtype).itemsize * math.prod(own[name])
+        for name, field in fields.items()
+    }
+    whole = min(description.hosts_per_shard, n_items), description.source.n_variants
+    small = {name: math.prod(whole) * size <= MOST_CHUNK_BYTES for name, size in n_bytes.items()}
+    group = _together(whole, sum(size for name, size in n_bytes.items() if not small[name]))
     tiles = {}
-    for name, field in _dense(description).items():
-        own = tuple(sizes[dimension] for dimension in field.dims)
-        n_bytes = _sample_bytes(description, field)
-        is_small = math.prod(whole) * n_bytes <= MOST_CHUNK_BYTES
-        together = whole if is_small else group
+    for name, field in fields.items():
+        together = whole if small[name] else group
         first = len(dimensions_of(field)) - len(field.dims)
-        inner = _small_enough(own, MOST_CHUNK_BYTES // np.dtype(field.dtype).itemsize)
-        outer = tuple(-(-size // step) * step for size, step in zip(own, inner, strict=True))
-        chunk = _read_together(together, n_bytes)
-        tiles[name] = Tiles((*chunk[:first], *inner), (*together[:first], *outer), is_small)
-    return tiles
+        inner = _small_enough(own[name], MOST_CHUNK_BYTES // np.dtype(field.dtype).itemsize)
+        outer = tuple(-(-size // step) * step for size, step in zip(own[name], inner, strict=True))
+        chunk = _read_together(together, n_bytes[name])
+        tiles[name] = Tiles((*chunk[:first], *inner), (*together[:first], *outer), small[name])
+    return Tiling(*group, tiles)
+
+
+def _together(whole: tuple[int, int], sample_bytes: int) -> tuple[int, int]:
+    """Items, and samples of each, that are computed together of those of a whole task."""
+    items, samples = whole
+    if items * samples * sample_bytes <= MOST_GROUP_BYTES:
+        return whole
+    if samples * sample_bytes <= MOST_GROUP_BYTES:
+        return _divisor(items, MOST_GROUP_BYTES // (samples * sample_bytes)), samples
+    return 1, max(1, MOST_GROUP_BYTES // sample_bytes)
 
 
 def _read_together(group: tuple[int, int], sample_bytes: int) -> tuple[int, int]:
@@ -255,23 +268,9 @@ def _read_together(group: tuple[int, int], sample_bytes: int) -> tuple[int, int]
     return items, _divisor(samples, max(1, MOST_CHUNK_BYTES // sample_bytes))
 
 
-def _dense(description: RunDescription) -> dict[str, Field]:
-    return declared_fields(description).dense
-
-
-def _of_a_task(description: RunDescription, n_items: int) -> tuple[int, int]:
-    """Items and samples of each that one task computes."""
-    return min(description.hosts_per_shard, n_items), description.source.n_variants
-
-
 def sizes_of(description: RunDescription) -> dict[str, int]:
     """Length of each dimension but `structure`."""
     return {name: len(one.values) for name, one in _coordinates(description).items()}
-
-
-def _sample_bytes(description: RunDescription, field: Field) -> int:
-    sizes = sizes_of(description)
-    return np.dtype(field.dtype).itemsize * math.prod(sizes[one] for one in field.dims)
 
 
 def _divisor(number: int, most: int) -> int:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpc.plan import Shard
-from hpc.store.layout import group_of, tiles_of
 from hpc.store.places import make_folders, remove
 from hpc.store.ragged import RaggedShard, RaggedWriter, ragged_folder
 from pdfcalc.files import sync
@@ -34,8 +33,7 @@ class ShardWriter:
     def __init__(self, store: Store, shard: Shard) -> None:
         self._store, self._shard = store, shard
         self._fields = store.fields
-        self._tiles = tiles_of(store.description, store.n_items)
-        self._items, self.n_samples = group_of(store.description, store.n_items)
+        self._items, self.n_samples, self._tiles = store.tiling
         self._n_variants = store.description.source.n_variants
         self._whole = self._blank([n for n, tiles in self._tiles.items() if tiles.is_small])
         self._large = [name for name, tiles in self._tiles.items() if not tiles.is_small]

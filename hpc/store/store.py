@@ -26,10 +26,11 @@ from hpc.store.inputs import InputHash, items_of, write_record
 from hpc.store.layout import (
     Declared,
     ItemColumns,
+    Tiling,
     create_group,
     declared_fields,
-    group_of,
     sizes_of,
+    tiling_of,
 )
 from hpc.store.ledger import DoneRecord
 from hpc.store.places import remove
@@ -114,6 +115,11 @@ class Store:
         """What the run declares."""
         return declared_fields(self.description)
 
+    @cached_property
+    def tiling(self) -> Tiling:
+        """How the samples are computed and the arrays divided."""
+        return tiling_of(self.description, self.n_items)
+
     @property
     def ledger(self) -> Path:
         return self.path / "ledger"
@@ -121,7 +127,7 @@ class Store:
     def blocks(self, name: str, shard: Shard) -> Iterator[np.ndarray]:
         """The values of a shard in one array, every byte from disk, some rows at a time."""
         array = self.array(name)
-        items, samples = group_of(self.description, self.n_items)
+        items, samples, _ = self.tiling
         for start in range(shard.start, shard.stop, items):
             rows = slice(start, min(start + items, shard.stop))
             if items > 1 or array.ndim < 2 or samples >= array.shape[1]:
