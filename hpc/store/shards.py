@@ -146,6 +146,12 @@ class ShardWriter:
             if os.path.lexists(folder.parent):
                 make_folders(self._store.path, folder.parent)
                 remove(folder)
+        # What a column has here is no folder but a file, with a half-written one beside it.
+        for name, tiles in self._tiles.items():
+            if len(tiles.group) == 1:
+                number = self._shard.start // tiles.group[0]
+                for partial in (self._store.path / name / "c").glob(f"{number}.*.partial"):
+                    remove(partial)
 
     def _folders(self) -> list[Path]:
         """Where the values of this shard are, whether there are such folders or not."""

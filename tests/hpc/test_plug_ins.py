@@ -115,6 +115,18 @@ def test_damage_to_ragged_arrays_is_found_and_put_right(toy, tmp_path, damage):
     assert files_of(bench.store) == files_of(toy.store)
 
 
+def test_what_a_killed_writer_left_half_written_goes(toy, tmp_path):
+    """Of arrays in folders, of ragged ones, and of a column, whose parts are no folders."""
+    bench = Bench(tmp_path, TOY_TOML)
+    shutil.copytree(toy.store, bench.store)
+    (bench.store / "ledger" / "000003.json").touch()  # as of a shard that was begun again
+    for place in ("volume/c/3", "image/c/3/0/0/0", "atom/000003/offset/c/0"):
+        whole = bench.store / place
+        whole.rename(whole.with_name(f"{whole.name}.0a1b.partial"))
+    assert bench.generate().returncode == 0
+    assert files_of(bench.store) == files_of(toy.store)
+
+
 def folder_in_place(place: Path) -> None:
     """With something in it, which makes it no folder of a store's."""
     place.mkdir()

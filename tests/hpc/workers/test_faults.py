@@ -169,7 +169,7 @@ ENGINES = {
     "dask": ((), ["--engine=dask", "--workers=2"]),
     "mpi": ((str(Path(sys.executable).with_name("mpiexec")), "-n", "3"), ["--engine=mpi"]),
 }
-KILLS = 10
+KILLS = 6
 DESCRIPTIONS = {"PDFs": TOML, "powder": POWDER_TOML, "ragged": TOY_TOML}
 
 
@@ -200,7 +200,7 @@ def n_events(tmp_path_factory) -> dict[str, int]:
 def test_killed_at_random_points_a_run_resumes_to_the_same_bytes(
     n_events, tmp_path, engine, name, seed
 ):
-    """Ten kills each: of any process of the run, or of all at once, wherever it is."""
+    """Some kills each: of any process of the run, or of all at once, wherever it is."""
     launcher, options = ENGINES[engine]
     if launcher and not Path(launcher[0]).exists():
         pytest.skip("no mpiexec beside this Python: pip install 'defectpdf[mpi]'")
