@@ -13,7 +13,7 @@ from typing import Any
 def require_place(path: Path) -> None:
     """ValueError if no file can be written there: no such folder, or something else is there."""
     if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is not a file: give the name of one")
+        raise ValueError(f"{path} is not a file: move it away or choose another place")
     if not path.parent.is_dir():
         raise ValueError(f"{path}: there is no folder {path.parent}; make it first")
 

@@ -20,6 +20,8 @@ CONFIG, HISTORY, METRICS = "config.json", "metrics.jsonl", "metrics.json"
 SPLIT, SPLIT_ROWS = "split.json", "split.safetensors"
 MODEL, SNAPSHOT = "model.safetensors", "snapshot.pt"
 CALIBRATION, FAMILIARITY = "calibration.json", "familiarity.safetensors"
+WRITTEN = (SPLIT, SPLIT_ROWS, HISTORY, MODEL, SNAPSHOT, CALIBRATION, FAMILIARITY)
+"""While a run is trained."""
 
 LARGE = 2**30
 """Bytes; most of what grows with the store or the network."""

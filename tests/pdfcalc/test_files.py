@@ -66,5 +66,5 @@ def test_a_place_where_no_file_can_be_is_named(tmp_path):
         write_atomically(tmp_path, lambda place: place.write_text("no"))
     with pytest.raises(ValueError, match=r"there is no folder .*nowhere; make it first"):
         require_place(tmp_path / "nowhere" / "a")
-    with pytest.raises(ValueError, match="is not a file: give the name of one"):
+    with pytest.raises(ValueError, match="is not a file: move it away"):
         require_place(tmp_path)

@@ -50,6 +50,7 @@ from train.run_files import (
     SNAPSHOT,
     SPLIT,
     SPLIT_ROWS,
+    WRITTEN,
     damaged,
     missing,
     parse,
@@ -171,6 +172,9 @@ def prepare_run(run: Path, config: RunConfig, make_split: Callable[[], Split]) -
     has_split = (run / SPLIT).exists() and (run / SPLIT_ROWS).exists()
     split = None if has_split and not differing else make_split()
     run.mkdir(parents=True, exist_ok=True)
+    if not (run / METRICS).exists():
+        for name in WRITTEN:  # now, not after hours of training
+            require_place(run / name)
     if split:
         (run / SPLIT).unlink(missing_ok=True)  # one of other choices, should this be cut off
     if not _has_begun(run):  # one that was refused after this leaves no choices behind
@@ -181,6 +185,7 @@ def prepare_run(run: Path, config: RunConfig, make_split: Callable[[], Split]) -
 
 def _write_split(run: Path, config: RunConfig, split: Split) -> None:
     arrays = split.rows | {"signatures": split.signatures}
+    require_place(run / SPLIT_ROWS)
     write_atomically(run / SPLIT_ROWS, lambda path: save_file(arrays, path))
     rows = {"file": SPLIT_ROWS, "sha256": _digest_of_rows(split.rows)}
     content = {"kind": config.split, "seed": config.seed, "rows": rows, "leakage": split.leakage}
@@ -206,6 +211,8 @@ def read_split(run: Path) -> Split:
     signatures = arrays.pop("signatures")
     if signatures.ndim != 2 or signatures.dtype != np.float32:
         raise damaged(path, f"signatures are {signatures.dtype} of the shape {signatures.shape}")
+    if {a.dtype for a in arrays.values()} != {np.dtype(np.int64)}:
+        raise damaged(path, "rows are not whole numbers")
     if _digest_of_rows(arrays) != content.rows.sha256:
         raise unusable(path, f"is damaged or not that of {SPLIT}", SPLIT, SPLIT_ROWS)
     return Split(arrays, _as_made(content.leakage), signatures)
@@ -230,7 +237,7 @@ def _split_content(run: Path) -> SplitContent:
 def _digest_of_rows(rows: dict[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for part in PARTS:
-        digest.update(np.ascontiguousarray(rows[part], np.int64).data)
+        digest.update(np.ascontiguousarray(rows[part]).data)
     return digest.hexdigest()
 
 
