@@ -12,8 +12,8 @@ import numpy as np
 
 import train.data.sources
 import train.fitting.loop
+from train.problems.defects.recipes import make_recipe
 from train.setup.distributed import join_world
-from train.setup.recipes import make_recipe
 
 
 def main(store: Path, run: Path, window: int, epochs: int) -> None:

@@ -186,7 +186,7 @@ def in_place_of(path: Path, kind: str) -> None:
         ("generate", "run.toml", "--store", "s.zarr"),
         ("generate", "--store", "s.zarr", "--scheduler", "odd"),
         ("pdf", "odd"),
-        ("evaluate", "run", "s.zarr"),
+        pytest.param(("evaluate", "run", "s.zarr"), marks=pytest.mark.slow),
     ],
 )
 def test_what_is_no_file_is_not_waited_for(tmp_path, arguments, kind):

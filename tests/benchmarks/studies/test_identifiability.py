@@ -44,6 +44,7 @@ def test_hosts_of_all_groups_come_in_turn():
     assert len({host.id for host in chosen}) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("element", ["Cu", "Zr"])
 def test_the_likelihood_knows_a_host_and_how_sure_it_is(element):
     host = next(host for host in embedded_library() if host.element == element)

@@ -64,7 +64,8 @@ def test_tasks_are_taken_as_ranks_come_free(tmp_path):
     assert complete == "True"
 
 
-@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_signal_to_one_rank_ends_all(oracle, bench, rank):
     hosts = {host.id: {"fault": "hang", "times": 99} for host in Store(oracle).items}
     run = bench.start("--engine=mpi", launcher=(str(MPIEXEC), "-n", "3"), hosts=hosts)

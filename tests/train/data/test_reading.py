@@ -149,6 +149,7 @@ def write_images(path: Path, n_hosts: int, shape: tuple[int, ...]) -> int:
     return 4 * n_hosts * int(np.prod(shape))
 
 
+@pytest.mark.slow
 def test_images_larger_than_the_budget_are_read_within_it(tmp_path):
     size = write_images(tmp_path / "images.zarr", 320, (5, 180, 180))
     assert size > 200e6

@@ -344,6 +344,7 @@ def test_streaming_trains_on_other_defects_and_is_scored_on_the_stores(real_stor
     assert sizes[0] == sizes[1] > 0
 
 
+@pytest.mark.slow
 def test_streaming_draws_vary_as_asked(real_store, tmp_path):
     variation = {"strain": 0.02, "qdamp": [0.02, 0.04], "noise": 0.01, "epochs": 2}
     changes = {f"variation.{name}": value for name, value in variation.items()}

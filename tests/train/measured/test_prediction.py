@@ -230,6 +230,7 @@ def test_a_claim_takes_a_fit_that_finds_the_defect(run, folder):
     assert "finds 0.30 +- 2.00 defects per 100 host atoms, which may be none" in str(none.objection)
 
 
+@pytest.mark.slow
 def test_fits_try_what_the_runs_own_store_was_made_with(folder, tmp_path):
     other = '[defects]\nfraction = [0.05, 0.3]\nimpurities = ["Ag", "Au"]'
     bench = Bench(tmp_path / "store", TOML.replace("[defects]", other))

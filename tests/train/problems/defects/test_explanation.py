@@ -96,7 +96,9 @@ def test_log_odds_are_those_of_the_softmax():
     torch.testing.assert_close(log_odds(logits, target), torch.log(p / (1 - p)))
 
 
-@pytest.mark.parametrize("name", ["reference", "residual", "reciprocal"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("reference", marks=pytest.mark.slow), "residual", "reciprocal"]
+)
 def test_attributions_sum_to_the_difference_of_the_output(name):
     model, (pairs, target) = network_of(name), samples(8)
     network = network_along_r(model, 4)

@@ -78,6 +78,7 @@ def test_the_same_command_learns_from_another_trace(run):
     assert json.loads((run / "metrics.json").read_text())["test"]["accuracy"] > 0.4
 
 
+@pytest.mark.slow
 def test_reports_and_programs_name_what_the_store_names(run, patterns, tmp_path):
     assert invoke("report", run, "-o", tmp_path / "run.html").exit_code == 0
     assert invoke("report", patterns, "-o", tmp_path / "store.html").exit_code == 0
