@@ -11,11 +11,13 @@ from pathlib import Path
 from hpc.description import RunDescription
 from hpc.executors import Execute, Work
 from hpc.plan import Shard, Task
+from hpc.store.creation import create, is_to_be_made
 from hpc.store.inputs import has_its_items, refuse_another_run, refuse_other_formulas
 from hpc.store.ledger import DoneRecord, FailedTask, QuarantinedHost, join_records, read_records
 from hpc.store.locks import Part, alone, creating, writing
+from hpc.store.places import sweep_partial_files
 from hpc.store.repair import restore
-from hpc.store.store import Store, create, is_to_be_made, sweep_partial_files
+from hpc.store.store import Store
 from hpc.watching.progress import track
 from hpc.watching.runlog import Log, run_log
 from hpc.workers.supervisor import SupervisedWork

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,6 +112,13 @@ def against_the_order(root: Path = ROOT) -> list[Import]:
 def test_imports_go_down():
     wrong = sorted(set(against_the_order()))
     assert not wrong, "\n".join(f"{by} imports {of}" for by, of in wrong)
+
+
+def test_no_files_import_each_other_in_a_circle():
+    lower: dict[str, set[str]] = {}
+    for by, of in imports():
+        lower.setdefault(by, set()).add(of)
+    TopologicalSorter(lower).prepare()  # or a CycleError that names them
 
 
 def test_every_room_of_the_order_is_there():

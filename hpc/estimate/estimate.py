@@ -20,11 +20,12 @@ from defectgen.samples import Item
 from hpc.description import RunDescription
 from hpc.estimate.measure import Measured, Trial
 from hpc.plan import Shard, plan_shards
+from hpc.store.creation import is_to_be_made
 from hpc.store.inputs import refuse_another_run, refuse_other_formulas
 from hpc.store.layout import create_arrays
 from hpc.store.ledger import read_records
 from hpc.store.locks import Part, refuse_strangers
-from hpc.store.store import Store, is_to_be_made
+from hpc.store.store import Store
 from hpc.workers.resources import ONE_THREAD
 
 if TYPE_CHECKING:

@@ -21,9 +21,10 @@ from pydantic import BaseModel, ConfigDict
 from defectgen.samples import Item
 from hpc.description import RunDescription
 from hpc.plan import Shard
+from hpc.store.creation import create
 from hpc.store.ragged import ragged_folder
 from hpc.store.shards import ShardWriter, shard_digest
-from hpc.store.store import Store, create
+from hpc.store.store import Store
 from hpc.workers.work import item_rows, peak_memory_mib
 
 _SECONDS, _HOSTS = 5.0, 32

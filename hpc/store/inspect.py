@@ -13,7 +13,8 @@ import numpy as np
 from defectgen.samples import Resources
 from hpc.limits import remedy_of
 from hpc.plan import Shard
-from hpc.store.inputs import read_inputs, refuse_other_formulas
+from hpc.store.input_record import read_inputs
+from hpc.store.inputs import refuse_other_formulas
 from hpc.store.layout import create_arrays, member_names
 from hpc.store.ledger import DoneRecord, read_records
 from hpc.store.locks import is_being_written

@@ -59,6 +59,15 @@ def remove(path: Path) -> None:
         return
 
 
+def sweep_partial_files(path: Path) -> None:
+    """Remove what writers that were killed left half-written anywhere in a store.
+
+    For a store that nobody else writes to.
+    """
+    for partial in path.rglob("*.partial"):
+        remove(partial)
+
+
 def make_folders(store: Path, folder: Path) -> None:
     """Make a folder within a store, of folders only: what else is in the way is removed."""
     for place in [*reversed(folder.relative_to(store).parents), folder.relative_to(store)][1:]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from defectgen.hosts.library import write_library
 from defectgen.samples import Item
 from hpc.description import RunDescription
-from hpc.store.inputs import has_its_items, read_inputs, write_record
+from hpc.store.input_record import read_inputs, write_record
+from hpc.store.inputs import has_its_items
 from hpc.store.layout import create_group
 from hpc.store.ledger import read_records
 from hpc.store.places import make_folders, misplaced, remove, strangers

@@ -6,17 +6,17 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from hpc.limits import remedy_of
 from hpc.plan import Shard
+from hpc.store.ledger import DoneRecord
 from hpc.store.places import make_folders, remove
 from hpc.store.ragged import RaggedShard, RaggedWriter, ragged_folder
+from hpc.store.store import Store
 from pdfcalc.files import sync
-
-if TYPE_CHECKING:
-    from hpc.store.store import Store
 
 
 class ShardWriter:
@@ -190,3 +190,14 @@ def shard_digest(store: Store, shard: Shard) -> str:
         for block in blocks:
             digest.update(np.ascontiguousarray(block).tobytes())
     return digest.hexdigest()
+
+
+def is_intact(store: Store, shard: Shard, record: DoneRecord) -> bool:
+    """Whether a shard can be read and holds what was written."""
+    # Damage takes many forms, from a missing file to a failing codec.
+    try:
+        return shard_digest(store, shard) == record.digest
+    except Exception as error:
+        if remedy_of(error):
+            raise
+        return False

@@ -1,10 +1,10 @@
-"""The Zarr store of a run: opening, making, and reading it by shards.
+"""The Zarr store of a run, opened and read by shards.
 
 PATH/                     Zarr v3 group that xarray.open_zarr opens (hpc/store/layout.py)
     g, label, ...         arrays, sharded along `structure`: hpc/store/shards.py writes them
     atom/000000/          what is stored of each atom, if anything is (hpc/store/ragged.py)
     library.json          the items, so that the store is complete in itself
-    ledger/               what was done, by whom, from what (hpc/store/ledger.py, inputs.py)
+    ledger/               what was done, by whom, from what (hpc/store/ledger.py, input_record.py)
 """
 
 from __future__ import annotations
@@ -17,24 +17,17 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 from pydantic import ValidationError
 
-from defectgen.hosts.library import write_library
 from defectgen.samples import Item
 from hpc.description import RunDescription, first_mistake
-from hpc.limits import remedy_of
 from hpc.plan import Shard, plan_shards
-from hpc.store.inputs import InputHash, items_of, write_record
+from hpc.store.input_record import open_items
 from hpc.store.layout import (
     Declared,
-    ItemColumns,
     Tiling,
-    create_group,
     declared_fields,
     sizes_of,
     tiling_of,
 )
-from hpc.store.ledger import DoneRecord
-from hpc.store.places import remove
-from hpc.store.shards import shard_digest, sync_tree
 from pdfcalc.reading import UnusableFile
 
 if TYPE_CHECKING:
@@ -74,7 +67,7 @@ class Store:
     @cached_property
     def items(self) -> Sequence[Item]:
         """The items, read from disk as they are asked for."""
-        return items_of(self)
+        return open_items(self.path, self.description, self.input_hash)
 
     @cached_property
     def shards(self) -> list[Shard]:
@@ -136,61 +129,6 @@ class Store:
             for first in range(0, array.shape[1], samples):
                 yield np.asarray(array[rows, first : first + samples])
 
-    def is_intact(self, shard: Shard, record: DoneRecord) -> bool:
-        """Whether a shard can be read and holds what was written."""
-        # Damage takes many forms, from a missing file to a failing codec.
-        try:
-            return shard_digest(self, shard) == record.digest
-        except Exception as error:
-            if remedy_of(error):
-                raise
-            return False
-
     def array(self, name: str) -> zarr.Array:
         """The array of this name."""
         return cast("zarr.Array", self.group[name])
-
-
-def create(path: Path, description: RunDescription, items: Sequence[Item]) -> Store:
-    """Make the store of a run, or make it again if it was killed while it was made.
-
-    The caller holds `hpc.store.locks.creating`.
-    """
-    unfinished = path / "ledger" / "unfinished"
-    sweep_partial_files(path)
-    unfinished.touch()
-    for place in path.iterdir():  # arrays among them that this description may not have
-        if place.name != "ledger":
-            remove(place)
-    # Reading a large library takes longer than all the rest, so that it is read once.
-    inputs = InputHash(description)
-    columns = ItemColumns(declared_fields(description).columns, len(items))
-    write_library(path / "library.json", columns.noting(inputs.noting(items)))
-    create_group(path, description, columns, inputs.hexdigest())
-    write_record(path, description, inputs.hexdigest())
-    sync_tree(path)
-    unfinished.unlink()
-    return Store(path, mode="r+")
-
-
-def is_to_be_made(path: Path) -> bool:
-    """Whether there is no store at `path` yet, or one that was killed while it was made."""
-    return (path / "ledger" / "unfinished").exists() or _holds_nothing(path)
-
-
-def sweep_partial_files(path: Path) -> None:
-    """Remove what writers that were killed left half-written anywhere in a store.
-
-    For a store that nobody else writes to.
-    """
-    for partial in path.rglob("*.partial"):
-        remove(partial)
-
-
-def _holds_nothing(path: Path) -> bool:
-    """Whether a folder holds only the locks of a store that is about to be made."""
-    ledger = path / "ledger"
-    return all(
-        entry == ledger or (entry.parent == ledger and entry.name.endswith("lock"))
-        for entry in path.rglob("*")
-    )

@@ -23,7 +23,7 @@ from hpc.store.ledger import (
     withdraw_record,
     write_record,
 )
-from hpc.store.shards import ShardWriter, shard_digest
+from hpc.store.shards import ShardWriter, is_intact, shard_digest
 from hpc.store.store import Store
 from hpc.workers.resources import own_resources
 
@@ -87,7 +87,7 @@ def _finished(store: Store, order: Order) -> DoneRecord | None:
     record = read_record(store.ledger, order.task.index, store.input_hash)
     if record is None or not order.repair:
         return record
-    return record if not record.quarantined and store.is_intact(order.task.shard, record) else None
+    return record if not record.quarantined and is_intact(store, order.task.shard, record) else None
 
 
 def _compute(

@@ -10,7 +10,7 @@ from defectgen.hosts.library import embedded_library, open_library, write_librar
 from defectgen.sources.defects import Defects, LibrarySettings, evenly_spaced
 from hpc.description import RunDescription
 from hpc.plan import Task, plan_shards
-from hpc.store.inputs import hash_inputs
+from hpc.store.input_record import hash_inputs
 
 HOSTS = embedded_library()
 

@@ -17,9 +17,10 @@ from hpc.estimate.measure import Measured
 from hpc.executors import start_executor
 from hpc.generate import generate
 from hpc.plan import plan_shards
+from hpc.store.creation import create
 from hpc.store.ledger import read_records
 from hpc.store.locks import Part
-from hpc.store.store import Store, create
+from hpc.store.store import Store
 
 SMALL = {
     "hosts_per_shard": 4,
@@ -200,7 +201,7 @@ CREATION = """
 from hpc.description import read_description
 from hpc.plan import plan_shards
 from hpc.estimate.measure import Measured
-from hpc.store.store import create
+from hpc.store.creation import create
 description = read_description(Path(sys.argv[1]))
 Path(sys.argv[2], "ledger").mkdir(parents=True)
 create(Path(sys.argv[2]), description, description.source.items())

@@ -14,7 +14,8 @@ from hpc.description import RunDescription, read_description
 from hpc.executors import start_executor
 from hpc.generate import generate
 from hpc.observables.pdf import PairDistributionFunction
-from hpc.store.inputs import has_its_items, hash_inputs, refuse_another_run, refuse_other_formulas
+from hpc.store.input_record import hash_inputs
+from hpc.store.inputs import has_its_items, refuse_another_run, refuse_other_formulas
 from hpc.store.inspect import verify
 from hpc.store.store import Store
 

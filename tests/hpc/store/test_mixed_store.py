@@ -15,7 +15,7 @@ from runs import MIXED_TOML, TOML, Bench, files_of
 from defectgen.point_defects.settings import KIND_SETS, KINDS, set_name
 from defectgen.point_defects.variants import HostSupercell
 from hpc.description import RunDescription
-from hpc.store.inputs import hash_inputs
+from hpc.store.input_record import hash_inputs
 from hpc.store.inspect import atoms_of_row, verify
 from hpc.store.store import Store
 from pdfcalc import calculate_pdf

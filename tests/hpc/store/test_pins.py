@@ -20,7 +20,7 @@ from defectgen.hosts.library import embedded_library, write_library
 from hpc.description import read_description
 from hpc.executors import start_executor
 from hpc.generate import generate
-from hpc.store.inputs import hash_inputs
+from hpc.store.input_record import hash_inputs
 from hpc.store.inspect import atoms_of_row
 from hpc.store.store import Store
 
