@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import train.problems.defects.problem
+import train.problems.defects.task
 from benchmarks.stages import Timers
 from train.data.sources import window_of
 from train.data.splits import split_rows
@@ -82,7 +82,7 @@ def parts_of_step(trainer: Trainer, steps: int, run: int) -> dict[str, float]:
         # In a CUDA graph no part can be told from the others.
         replacements.enter_context(replaced(trainer, "_update", trainer.update))
         for owner, function, part in (
-            (train.problems.defects.problem, "stretch_pairs", STRETCH),
+            (train.problems.defects.task, "stretch_pairs", STRETCH),
             (trainer, "loss", FORWARD),
             (torch.Tensor, "backward", BACKWARD),
             (nn.utils, "clip_grad_norm_", OPTIMISER),

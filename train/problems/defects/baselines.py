@@ -18,11 +18,11 @@ from train.data.store import Dataset
 from train.judging.baselines import score_methods
 
 if TYPE_CHECKING:
-    from train.problems.defects.problem import Defects
+    from train.problems.defects.task import DefectTask
 
 
 def score_baselines(
-    problem: Defects, data: Dataset, split: str | None, seed: int
+    problem: DefectTask, data: Dataset, split: str | None, seed: int
 ) -> dict[str, Any]:
     """Scores of each method of `train.judging.baselines` on the test part, and its leakage."""
     examples = problem.examples(data)

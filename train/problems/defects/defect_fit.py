@@ -37,7 +37,7 @@ from train.problems.defects.inputs import PairInput
 from train.problems.defects.pair_profiles import PairProfiles, Shares
 
 if TYPE_CHECKING:
-    from train.problems.defects.problem import Defects
+    from train.problems.defects.task import DefectTask
 
 _FRACTIONS = 101
 """Fractions to compare, from none to the most that the settings allow."""
@@ -214,7 +214,7 @@ def _shares(profiles: PairProfiles, kind: str, n: np.ndarray, z: float) -> Share
     return profiles.substitutions(n, z) if kind == "substitution" else profiles.vacancies(n)
 
 
-def score_fits(found: Judged, problem: Defects) -> dict[str, Any]:
+def score_fits(found: Judged, problem: DefectTask) -> dict[str, Any]:
     """How good fits are of the rows of a part that have one kind of defect.
 
     Returns:

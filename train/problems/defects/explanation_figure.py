@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from train.problems.defects.explanation import Explanation, shares
+from train.problems.defects.attributions_by_class import Attributions, shares
 from train.report.figures import COLOURS, INK, as_drawn
 
 STRUCTURE_TYPES = 3
@@ -15,7 +15,7 @@ LABELS = {"r": "r / distance of nearest neighbours", "q": "Q / Q of the first re
 LINES = {"r": "|ΔG|", "q": "|ΔF|"}
 
 
-def attribution_figure(explanation: Explanation) -> Figure:
+def attribution_figure(explanation: Attributions) -> Figure:
     """A row for each class, a column for each of the commonest structure types.
 
     The signed mean as a line, the absolute one as an area, the size of the change as a thin line,
@@ -42,7 +42,7 @@ def attribution_figure(explanation: Explanation) -> Figure:
     return figure
 
 
-def _draw_means(axes: Axes, explanation: Explanation, rows: np.ndarray) -> None:
+def _draw_means(axes: Axes, explanation: Attributions, rows: np.ndarray) -> None:
     units = np.array([marks.unit for marks in explanation.landmarks])[explanation.place[rows]]
     at = explanation.points / units[:, None]
     edges = np.arange(FIRST, LAST + BIN, BIN)
@@ -58,7 +58,7 @@ def _draw_means(axes: Axes, explanation: Explanation, rows: np.ndarray) -> None:
     axes.axhline(0, lw=0.5, color=INK)
 
 
-def _draw_landmarks(axes: Axes, explanation: Explanation, hosts: list[int]) -> None:
+def _draw_landmarks(axes: Axes, explanation: Attributions, hosts: list[int]) -> None:
     by_ratio = sorted(hosts, key=lambda k: explanation.hosts[k].c / explanation.hosts[k].a)
     marks = explanation.landmarks[by_ratio[len(hosts) // 2]]
     for colour, (low, high), (kind, positions) in zip(

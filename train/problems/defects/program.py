@@ -13,7 +13,7 @@ from train.problems import Program
 from train.problems.defects.inputs import PairInput
 
 if TYPE_CHECKING:
-    from train.problems.defects.problem import Defects
+    from train.problems.defects.task import DefectTask
 
 SCALING_MEANING = {
     "shared": "both traces minus the pristine one's minimum, over the pristine one's range",
@@ -36,7 +36,7 @@ class Classifier(torch.nn.Module):
         return self.calibration.apply(outputs).logits.softmax(1)
 
 
-def program_of(problem: Defects, model: torch.nn.Module, calibration: Calibration) -> Program:
+def program_of(problem: DefectTask, model: torch.nn.Module, calibration: Calibration) -> Program:
     """From two traces, pristine and defective, to the probabilities of the classes."""
     inputs, layout = problem.inputs(), problem.layout(model)
     traces = torch.zeros(2, len(problem.points))
@@ -44,7 +44,7 @@ def program_of(problem: Defects, model: torch.nn.Module, calibration: Calibratio
     return Program(module, (traces, traces.clone()), _card(problem))
 
 
-def _card(problem: Defects) -> dict[str, Any]:
+def _card(problem: DefectTask) -> dict[str, Any]:
     points, classes, scaling = len(problem.points), len(problem.classes), problem.recipe.scaling
     trace, along = problem.trace, np.array(problem.points)
     steps = np.diff(along).round(6)

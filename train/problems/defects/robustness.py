@@ -23,7 +23,7 @@ from train.setup.distributed import World
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from train.problems.defects.problem import Defects
+    from train.problems.defects.task import DefectTask
 
 _NOISE = (0.002, 0.005, 0.01, 0.02, 0.05)
 _CHANGES = (-0.05, -0.02, -0.01, 0.01, 0.02, 0.05)
@@ -110,7 +110,7 @@ def measure_robustness(run: Path, store: Path, part: str) -> Robustness:
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model, config = load_model(run, device)
-    problem = cast("Defects", config.problem)
+    problem = cast("DefectTask", config.problem)
     calibration = read_calibration(run, problem.layout(model).regressions)
     examples = problem.examples(Dataset.open(store))
     rows = read_rows(run, part, examples)
