@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -80,10 +79,18 @@ def pdf(
     spdiameter: Annotated[float | None, typer.Option(help="A, spherical particle")] = None,
     stepcut: Annotated[float | None, typer.Option(help="A, zero beyond")] = None,
     neutron: Annotated[bool, typer.Option("--neutron", help="Neutrons, not X-rays.")] = False,
+    uiso: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[ELEMENT=]A^2",
+            help="Of atoms of which the file gives no usable one: 0.01, or Na=0.02; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Compute one structure's PDF."""
     from defectgen.hosts.cif import read_structure
     from pdfcalc import PDFParameters, calculate_pdf, write_gr
+    from pdfcalc.crystals.structure_files import uiso_in_words
 
     parameters = PDFParameters(
         rmin=rmin,
@@ -101,18 +108,33 @@ def pdf(
         stepcut=stepcut,
     )
     elements = _pair(pair)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        atoms = read_structure(structure)
-    for warning in caught:
-        typer.echo(f"warning: {warning.message}", err=True)
+    atoms, notes = read_structure(structure, _uiso(uiso or []))
+    for note in notes:
+        typer.echo(f"defectpdf: warning: {structure}: {note}", err=True)
     r, g = calculate_pdf(atoms, parameters, engine, elements)
+    typer.echo(f"Uiso (A^2): {uiso_in_words(atoms)}", err=out is None)
     if out is None:
         for x, y in zip(r, g, strict=True):
             typer.echo(f"{x:.10g} {y:.8g}")
     else:
-        write_gr(out, r, g, parameters)
+        write_gr(out, r, g, parameters, atoms)
         typer.echo(f"wrote {len(r)} points to {out}")
+
+
+def _uiso(options: list[str]) -> dict[str, float] | float | None:
+    """Displacements, A^2, of all elements or of each."""
+    found: dict[str, float] = {}
+    for option in options:
+        element, _, text = option.rpartition("=")
+        try:
+            found[element] = float(text)
+        except ValueError:
+            found[element] = 0.0
+        if not 0 < found[element] < 1:
+            raise ValueError(f"--uiso {option}: give a displacement in A^2 as 0.01 or Na=0.01")
+    if "" in found and len(found) > 1:
+        raise ValueError("--uiso: give one for all elements, or one for each as Na=0.01")
+    return found.get("", found) if found else None
 
 
 def _pair(text: str | None) -> tuple[str, str] | None:

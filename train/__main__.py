@@ -16,11 +16,13 @@ from train.setup.endings import (
     follow_launcher,
     one_line,
     say_and_exit,
+    say_warnings,
 )
 
 
 def main() -> None:
     follow_launcher()
+    say_warnings()
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(train)
     try:

@@ -13,7 +13,7 @@ import defectgen.commands
 import hpc.commands
 import train.commands
 from hpc.limits import remedy_of, require_room_to_start
-from train.setup.endings import MISTAKES, one_line
+from train.setup.endings import MISTAKES, one_line, say_warnings
 from train.setup.launch import launch
 
 app = typer.Typer(
@@ -62,6 +62,7 @@ def _options(
 def main() -> None:
     """Run the command; a mistake of the user ends in one line and exit code 2."""
     os.umask(os.umask(0o077) | 0o002)  # nothing that we write is writable by everyone
+    say_warnings()
     try:
         sys.exit(app(standalone_mode=False))
     except MISTAKES as error:

@@ -11,16 +11,28 @@ import hashlib
 import os
 import re
 import warnings
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from defectgen.hosts.elements import ROOM_TEMPERATURE, atomic_volume, debye_uiso, metals
+from defectgen.hosts.elements import ROOM_TEMPERATURE, debye_uiso, metals
 from defectgen.hosts.host import CUBIC_GROUPS, SPACE_GROUPS, Host
+from defectgen.hosts.plausible import is_metallic, objection_to_volume, plausible_uiso
 from pdfcalc import AtomicStructure
-from pdfcalc.crystals.cif import Atom, Crystal, Description, describe, expand, read_atoms, reason
+from pdfcalc.crystals.cif import (
+    LARGEST,
+    Crystal,
+    Description,
+    describe,
+    expand,
+    read_atoms,
+    reason,
+)
+from pdfcalc.crystals.cif_displacements import first_of
 from pdfcalc.crystals.periodic import in_order, nearest_neighbour, wrapped
 from pdfcalc.reading import read_file
 
@@ -92,7 +104,7 @@ def read_cif_folder(folder: str | os.PathLike[str]) -> CifFolder:
     for path in paths:
         name = printable(path.relative_to(root))
         try:
-            content = read_file(path)
+            content = read_file(path, LARGEST)
             digest = hashlib.sha256(content).digest()
             if digest in first_with:
                 raise ValueError(f"the same content as {first_with[digest]!r}")
@@ -113,19 +125,38 @@ def read_cif(path: str | os.PathLike[str]) -> Accepted:
     """
     path = Path(path)
     try:
-        host, notes = _host(read_file(path), printable(Path(path.name)))
+        host, notes = _host(read_file(path, LARGEST), printable(Path(path.name)))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {reason(error)}") from error
     return Accepted(host, path.name, notes)
 
 
-def read_structure(path: str | os.PathLike[str]) -> AtomicStructure:
-    """Read any crystal as a CIF file gives it; metals without Uiso get their Debye value.
+def read_structure(
+    path: str | os.PathLike[str], uiso: Mapping[str, float] | float | None = None
+) -> tuple[AtomicStructure, tuple[str, ...]]:
+    """Read any crystal as a CIF file gives it; crystals of metals without Uiso get Debye values.
+
+    Args:
+        uiso: mean-square displacement in A^2, one number or one by element, of atoms without a
+            usable one in the file.
+
+    Returns:
+        The structure, and what was assumed or replaced.
 
     Raises:
-        ValueError: the file is unusable, or states no Uiso of an element that is no metal.
+        ValueError: the file is unusable, or has atoms without Uiso of which none is known.
     """
-    return read_atoms(path, _debye)
+
+    def complete(description: Description, crystal: Crystal) -> tuple[list[float], list[str]]:
+        used, notes = _completed(description, uiso)
+        (element, *others) = {atom.element for atom in description.atoms}
+        if not others and is_metallic(description):
+            volume = abs(np.linalg.det(crystal.lattice)) / len(crystal.row)
+            objection = objection_to_volume(element, volume, description.pressure)
+            notes += [f"suspect: {objection}"] if objection else []
+        return used, notes
+
+    return read_atoms(path, complete)
 
 
 def printable(path: Path) -> str:
@@ -133,34 +164,55 @@ def printable(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _debye(description: Description, atom: Atom) -> float:
-    if atom.element not in metals():
+def _completed(
+    description: Description, given: Mapping[str, float] | float | None
+) -> tuple[list[float], list[str]]:
+    """Uiso of each listed atom: the file's, the one given, the Debye value; and what is said."""
+    own, notes = plausible_uiso(description)
+    temperature = description.temperature or ROOM_TEMPERATURE
+    used: dict[str, list[str]] = defaultdict(list)
+    lacking: list[str] = []
+    for i, atom in enumerate(description.atoms):
+        if own[i] is not None:
+            continue
+        value = given.get(atom.element) if isinstance(given, Mapping) else given
+        source = "as given"
+        if value is None and is_metallic(description):
+            value = debye_uiso(atom.element, temperature)
+            source = f"the Debye value at {temperature:g} K"
+        if value is None:
+            lacking.append(atom.element)
+        else:
+            used[f"{value:.4g} A^2 used, {source}"].append(atom.label)
+        own[i] = value
+    if lacking:
+        elements = list(dict.fromkeys(lacking))
+        options = " ".join(f"--uiso {element}=0.01" for element in elements)
         raise ValueError(
-            f"no Uiso for {atom.label}, and none is known of {atom.element}: "
-            "add _atom_site_U_iso_or_equiv"
+            f"no usable Uiso of {', '.join(elements)}, and none is known outside metals: add "
+            f"_atom_site_U_iso_or_equiv (A^2), or give it as {options}"
         )
-    return debye_uiso(atom.element, description.temperature or ROOM_TEMPERATURE)
+    notes += [f"no usable Uiso of {first_of(labels)}: {what}" for what, labels in used.items()]
+    return [float(value) for value in own if value is not None], notes
 
 
 def _host(content: bytes, name: str) -> tuple[Host, tuple[str, ...]]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        description = describe(content)
-        element = _only_metal(description)
-        crystal = expand(description)
-        group, lattice, frac, wyckoff = _standardised(crystal)
+    description = describe(content)
+    element = _only_metal(description)
+    crystal = expand(description)
+    group, lattice, frac, wyckoff = _standardised(crystal)
     notes = [*description.notes, *crystal.notes]
     if description.declared_group not in (None, group):
         notes.append(f"declared space group {description.declared_group}; the atoms have {group}")
-    if description.atoms_per_cell not in (None, len(crystal.frac)):
-        stated = description.atoms_per_cell
-        notes.append(f"formula and Z give {stated:g} atoms a cell; it has {len(crystal.frac)}")
+    stated = description.stated_atoms({element})
+    if stated and len(crystal.frac) not in stated:
+        notes.append(f"formula and Z give {stated[0]:g} atoms a cell; it has {len(crystal.frac)}")
     if len(frac) != len(crystal.frac):
         notes.append(f"cell of {len(crystal.frac)} atoms taken to the standard cell of {len(frac)}")
-    volume, usual = np.linalg.det(lattice) / len(frac), atomic_volume(element)
-    if volume > 2 * usual:
-        notes.append(f"suspect: {volume:.0f} A^3 per atom, where {element} takes {usual:.0f}")
-    uiso, source, note = _mean_uiso(description, crystal, element)
+    volume = np.linalg.det(lattice) / len(frac)
+    if objection := objection_to_volume(element, volume, description.pressure):
+        raise ValueError(objection)
+    uiso, note = _completed(description, None)
     host = Host(
         id=_host_id(name, content),
         element=element,
@@ -169,8 +221,8 @@ def _host(content: bytes, name: str) -> tuple[Host, tuple[str, ...]]:
         c=lattice[2, 2] if group not in CUBIC_GROUPS else lattice[0, 0],
         wyckoff=wyckoff,
         frac=tuple(map(tuple, frac.tolist())),
-        uiso=uiso,
-        uiso_source=source,
+        uiso=float(np.mean([uiso[row] for row in crystal.row])),
+        uiso_source="debye" if note else "cif",
         temperature=description.temperature,
         pressure=description.pressure,
         origin="cif",
@@ -182,6 +234,10 @@ def _host(content: bytes, name: str) -> tuple[Host, tuple[str, ...]]:
 def _only_metal(description: Description) -> str:
     """The element, once it is known to be one metal that fills its sites."""
     elements = sorted({atom.element for atom in description.atoms})
+    if description.formula and elements[0] not in description.formula:
+        raise ValueError(
+            f"the formula is {''.join(description.formula)}, the atoms are {elements[0]}"
+        )
     if len(elements) > 1:
         raise ValueError(f"alloy or compound of {', '.join(elements)}: hosts are pure elements")
     if elements[0] not in metals():
@@ -231,20 +287,12 @@ def _symmetry(lattice: np.ndarray, frac: np.ndarray, hall_number: int = 0):
     import spglib
 
     cell: Any = (lattice, frac, [1] * len(frac))
-    dataset = spglib.get_symmetry_dataset(cell, SYMMETRY_TOLERANCE, hall_number=hall_number)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of how it reports errors
+        dataset = spglib.get_symmetry_dataset(cell, SYMMETRY_TOLERANCE, hall_number=hall_number)
     if dataset is None:
         raise ValueError("spglib finds no symmetry")
     return dataset
-
-
-def _mean_uiso(description: Description, crystal: Crystal, element: str):
-    """Uiso over all atoms, its source, and the notes on it."""
-    uiso = [description.atoms[row].uiso for row in crystal.row]
-    if None not in uiso:
-        return float(np.mean(uiso)), "cif", []
-    temperature = description.temperature or ROOM_TEMPERATURE
-    debye = debye_uiso(element, temperature)
-    return debye, "debye", [f"no usable Uiso: Debye value {debye:.5f} A^2 at {temperature:g} K"]
 
 
 def _host_id(name: str, content: bytes) -> str:

@@ -63,6 +63,11 @@ def debye_temperature(element: str) -> float:
     return float(_row(element)["debye_temperature"])
 
 
+def debye_kind(element: str) -> str:
+    """What its Debye temperature is from: b_factor, calorimetric or estimated."""
+    return _row(element)["debye_kind"]
+
+
 @lru_cache(maxsize=1)
 def _quadrature() -> tuple[np.ndarray, np.ndarray]:
     return np.polynomial.legendre.leggauss(32)

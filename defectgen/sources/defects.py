@@ -133,12 +133,12 @@ class Defects(BaseModel):
         if self.library.source == EMBEDDED:
             digest.update(files("defectgen.hosts").joinpath("data", "library.json").read_bytes())
         elif source.is_dir():
-            from defectgen.hosts.cif import cif_paths
+            from defectgen.hosts.cif import LARGEST, cif_paths
 
             for file in cif_paths(source)[0]:
                 # What can't be read is quarantined, and gives no host.
                 with suppress(OSError):
-                    content = read_file(file)
+                    content = read_file(file, LARGEST)
                     digest.update(f"{file.relative_to(source)} {len(content)}\n".encode())
                     digest.update(content)
         elif source.is_file():

@@ -1,7 +1,7 @@
 """One crystal as a CIF file describes it: cell, symmetry operations, atoms, displacements.
 
-`pdfcalc.crystals.cif_tags` splits the text, `pdfcalc.crystals.cif_symmetry` finds the operations.
-Nothing here judges what the crystal is.
+`cif_tags` splits the text, `cif_symmetry` finds the operations, `cif_displacements` how far atoms
+move, `symbols` which they are. Nothing here judges what the crystal is.
 """
 
 from __future__ import annotations
@@ -9,28 +9,37 @@ from __future__ import annotations
 import math
 import os
 import re
-import warnings
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pdfcalc.crystals.cif_symmetry import AS_LISTED, NUMBER_TAGS, settings_of
+from pdfcalc.crystals.cif_displacements import (
+    UISO_RANGE,
+    Displacement,
+    displacements,
+    first_of,
+    note_on_anisotropy,
+)
+from pdfcalc.crystals.cif_symmetry import NUMBER_TAGS, Operations, Symmetry, symmetry_of
 from pdfcalc.crystals.cif_tags import (
     Tags,
     column,
+    coordinate,
     decoded,
-    first_number,
+    given,
     number,
     structure_block,
 )
 from pdfcalc.crystals.structure import AtomicStructure
+from pdfcalc.crystals.symbols import element_of, read_label, read_symbol
 from pdfcalc.reading import read_file
 
 MERGE_TOLERANCE = 0.1
 """A; images of an atom nearer than this are one atom, at their mean position."""
+
+LARGEST = 32 * 2**20
+"""Bytes of a file; many hold the reflections that were measured."""
 
 MAXIMUM_IMAGES = 50_000
 """Most atoms times symmetry operations that are expanded."""
@@ -41,22 +50,23 @@ MAXIMUM_COORDINATE = 1e3
 MAXIMUM_TEMPERATURE = 5000.0
 """K; no metal is a crystal at ambient pressure above 3700 K, and few have been studied above."""
 
-UISO_RANGE = (1e-4, 0.5)
-"""A^2; displacements outside are taken for absent. Zero-point motion exceeds the lower end."""
-
-ANISOTROPY = 0.01
-"""Part of Uiso by which a tensor must differ from it to be called anisotropic, not rounded."""
-
 OCCUPANCY_ERROR = 0.05
 """By which an occupancy may exceed 1, as refined ones do by their uncertainty."""
 
-_B_TO_U = 1 / (8 * math.pi**2)
+METRIC_ERROR = 0.02
+"""Part of the squared lengths by which a cell may miss the symmetry of its group."""
+
+COUNT_ERROR = 0.01
+"""Part by which a formula may be off, as it is rounded."""
+
 _TEMPERATURE_TAGS = (
     "_diffrn_ambient_temperature",
     "_diffrn_ambient_temp",
     "_cell_measurement_temperature",
     "_cell_measurement_temp",
 )
+_LENGTHS = tuple(f"_cell_length_{axis}" for axis in "abc")
+_ANGLES = tuple(f"_cell_angle_{name}" for name in ("alpha", "beta", "gamma"))
 _PRESSURE_TAGS = ("_diffrn_ambient_pressure", "_cell_measurement_pressure")
 
 
@@ -68,10 +78,7 @@ class Atom:
     element: str
     frac: np.ndarray
     occupancy: float
-    uiso: float | None
-    """A^2; None where the file gives none that is usable"""
-    anisotropic: bool
-    """whether the file's tensor, of which `uiso` is the mean, differs from a sphere"""
+    moves: Displacement
 
 
 @dataclass(frozen=True)
@@ -81,16 +88,29 @@ class Description:
     lattice: np.ndarray
     """(3, 3) cell vectors as rows, A"""
     atoms: tuple[Atom, ...]
-    settings: tuple[tuple[np.ndarray, np.ndarray], ...]
-    """rotations (n, 3, 3) and translations (n, 3) of each setting that the file may mean"""
-    atoms_per_cell: float | None
-    """from the formula and the number of formula units"""
+    symmetry: Symmetry
+    formula: Mapping[str, float]
+    """atoms of each element in a formula unit; empty where the file does not give them"""
+    formula_units: float | None
+    """in the cell, Z"""
     declared_group: int | None
     temperature: float | None
     """K"""
     pressure: float | None
     """GPa"""
     notes: tuple[str, ...]
+
+    def stated_atoms(self, listed: Container[str]) -> tuple[float, ...]:
+        """Numbers of atoms in the cell that formula and Z may mean, of the elements listed.
+
+        pymatgen writes the atoms of the whole cell for the formula, and Z nevertheless.
+        """
+        of_formula = sum(n for name, n in self.formula.items() if element_of(name) in listed)
+        units = self.formula_units or 0.0
+        if not of_formula * units > 0:
+            return ()
+        is_of_cell = math.gcd(*map(round, self.formula.values())) % units == 0
+        return (units * of_formula, of_formula) if is_of_cell else (units * of_formula,)
 
 
 @dataclass(frozen=True)
@@ -104,30 +124,26 @@ class Crystal:
 
 
 def read_atoms(
-    path: str | os.PathLike[str], missing_uiso: Callable[[Description, Atom], float]
-) -> AtomicStructure:
+    path: str | os.PathLike[str],
+    complete: Callable[[Description, Crystal], tuple[Sequence[float], Sequence[str]]],
+) -> tuple[AtomicStructure, tuple[str, ...]]:
     """Read any crystal as a CIF file gives it, compounds and partial occupancies included.
 
-    Anisotropic displacements become their mean, atoms without symmetry operations the whole cell,
-    and occupancies above 1 become 1, with a warning each (of occupancies beyond OCCUPANCY_ERROR).
+    Anisotropic displacements become their mean, and occupancies above 1 become 1.
 
     Args:
-        missing_uiso: gives the Uiso (A^2) of an atom that has none in the file.
+        complete: gives the Uiso (A^2) of each listed atom, and what is to be said of them.
+
+    Returns:
+        The structure, and what was assumed of the file.
 
     Raises:
-        ValueError: the file is unusable, or what `missing_uiso` raises; with the path before it.
+        ValueError: the file is unusable, or what `complete` raises; with the path before it.
     """
-    path = Path(path)
     try:
-        content = read_file(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            description = describe(content)
-            crystal = expand(description)
-        uiso = [
-            missing_uiso(description, atom) if atom.uiso is None else atom.uiso
-            for atom in description.atoms
-        ]
+        description = describe(read_file(path, LARGEST))
+        crystal = expand(description)
+        uiso, notes = complete(description, crystal)
         atoms = [description.atoms[row] for row in crystal.row]
         structure = AtomicStructure(
             crystal.lattice,
@@ -138,31 +154,7 @@ def read_atoms(
         )
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {reason(error)}") from error
-    for doubt in _doubts(description):
-        warnings.warn(f"{path}: {doubt}", stacklevel=2)
-    warn_of_anisotropy(str(path), [atom.label for atom in description.atoms if atom.anisotropic])
-    return structure
-
-
-def _doubts(description: Description) -> Iterator[str]:
-    """What was assumed and makes another crystal of the file if it is wrong."""
-    if AS_LISTED in description.notes:
-        yield AS_LISTED
-    if labels := [a.label for a in description.atoms if a.occupancy > 1 + OCCUPANCY_ERROR]:
-        yield f"occupancies above 1 taken for 1: {_first_of(labels)}"
-
-
-def _first_of(labels: list[str]) -> str:
-    return ", ".join(labels[:5]) + ", ..." * (len(labels) > 5)
-
-
-def warn_of_anisotropy(source: str, atoms: list[str]) -> None:
-    """Say of which atoms only the mean displacement is used, if of any."""
-    if atoms:
-        warnings.warn(
-            f"{source}: anisotropic displacements of {_first_of(atoms)} are reduced to their mean",
-            stacklevel=3,
-        )
+    return structure, (*description.notes, *crystal.notes, *notes)
 
 
 def reason(error: Exception) -> str:
@@ -182,47 +174,104 @@ def describe(content: bytes) -> Description:
     """
     text, notes = decoded(content)
     tags = structure_block(text)
-    lattice = _lattice(tags)
-    atoms, atom_notes = _atoms(tags, lattice)
-    settings, setting_notes = settings_of(tags)
-    pressure = first_number(tags, _PRESSURE_TAGS)
-    temperature = first_number(tags, _TEMPERATURE_TAGS)
+    lattice, cell_notes = _lattice(tags)
+    formula = _formula(tags)
+    atoms, atom_notes = _atoms(tags, lattice, formula)
+    symmetry = symmetry_of(tags)
+    notes += [*cell_notes, *atom_notes, *symmetry.notes]
+    pressure = _optional(tags, _PRESSURE_TAGS, notes)
+    temperature = _optional(tags, _TEMPERATURE_TAGS, notes)
     if temperature is not None and not 0 < temperature <= MAXIMUM_TEMPERATURE:
         notes.append(f"temperature of {temperature:g} K ignored")
         temperature = None
-    declared = first_number(tags, NUMBER_TAGS)
+    declared = _optional(tags, NUMBER_TAGS, notes)
     return Description(
         lattice=lattice,
         atoms=atoms,
-        settings=settings,
-        atoms_per_cell=_atoms_per_cell(tags),
+        symmetry=symmetry,
+        formula=formula,
+        formula_units=_optional(tags, ("_cell_formula_units_z",), notes),
         declared_group=None if declared is None else int(declared),
         temperature=temperature,
         pressure=None if pressure is None or pressure < 0 else pressure * 1e-6,
-        notes=tuple(notes + atom_notes + setting_notes),
+        notes=tuple(notes),
     )
+
+
+def _optional(tags: Tags, names: tuple[str, ...], notes: list[str]) -> float | None:
+    """A number that can be done without; what is none is noted."""
+    if (found := given(tags, names)) is None:
+        return None
+    try:
+        return number(found[1], found[0])
+    except ValueError as error:
+        notes.append(f"{error}; ignored")
+        return None
 
 
 def expand(description: Description) -> Crystal:
     """Apply the symmetry operations; atoms given more than once are merged.
 
     Raises:
-        ValueError: too many atoms, or a file without operations leaves its origin open.
+        ValueError: too many atoms, the cell does not have the symmetry, formula and Z need more
+            atoms, or a file without operations leaves its origin open.
     """
-    crystals = [_expanded(description, *setting) for setting in description.settings]
-    if len(crystals) > 1:
-        expected = description.atoms_per_cell
-        crystals = [c for c in crystals if len(c.frac) == expected]
-    if len(crystals) != 1:
+    symmetry = description.symmetry
+    settings = [s for s in symmetry.settings if _is_kept_by(description.lattice, s[0])]
+    if not settings or (symmetry.are_listed and settings[0] is not symmetry.settings[0]):
+        raise ValueError(
+            "the cell's lengths and angles do not have the symmetry of its space group"
+        )
+    crystals = [_expanded(description, setting) for setting in settings]
+    first, *others = crystals
+    if not others or (symmetry.are_listed and all(len(c.row) == len(first.row) for c in others)):
+        excess = _excess(first, description)
+        if excess > 1 and excess.is_integer():
+            raise ValueError(
+                f"formula and Z need {excess:g} times the {len(first.row)} atoms that the symmetry "
+                "operations make: list all operations, or correct Z"
+            )
+        return first
+    fitting = [crystal for crystal in crystals if _excess(crystal, description) == 1]
+    if len(fitting) != 1 and symmetry.are_listed:
+        counts = " or ".join(f"{len(crystal.row)}" for crystal in crystals)
+        raise ValueError(
+            "the symmetry operations listed are not all of the space group named, and formula and "
+            f"Z do not tell whether the cell has {counts} atoms: list all operations"
+        )
+    if len(fitting) != 1:
         raise ValueError(
             "the file names its space group but not which of its settings (origin choice, axes) "
             "it uses: add the symmetry operations"
         )
-    return crystals[0]
+    if symmetry.are_listed and fitting[0] is not first:
+        note = "the symmetry operations listed are not all of the space group named: its own used"
+        return replace(fitting[0], notes=(*fitting[0].notes, note))
+    return fitting[0]
 
 
-def _expanded(description: Description, rotations: np.ndarray, shifts: np.ndarray) -> Crystal:
+def _is_kept_by(lattice: np.ndarray, rotations: np.ndarray) -> bool:
+    """Whether rotations (n, 3, 3) of fractional coordinates leave all lengths and angles."""
+    metric = lattice @ lattice.T
+    turned = rotations.transpose(0, 2, 1) @ metric @ rotations
+    return bool(np.abs(turned - metric).max() < METRIC_ERROR * metric.max())
+
+
+def _excess(crystal: Crystal, description: Description) -> float:
+    """How many times the atoms of the cell formula and Z need; 0 where they do not tell.
+
+    Elements that are not listed don't count: hydrogen often is not.
+    """
+    stated = description.stated_atoms({element_of(atom.element) for atom in description.atoms})
+    found = sum(description.atoms[row].occupancy for row in crystal.row)
+    ratio = min((n / found for n in stated), key=lambda ratio: abs(ratio - 1), default=0.0)
+    whole = float(max(round(ratio), 1))
+    return whole if abs(ratio - whole) < COUNT_ERROR * whole else ratio
+
+
+def _expanded(description: Description, operations: Operations) -> Crystal:
     lattice, atoms = description.lattice, description.atoms
+    rotations, shifts = operations
     if len(atoms) * len(rotations) > MAXIMUM_IMAGES:
         raise ValueError(f"too large: {len(atoms)} atoms under {len(rotations)} operations")
     elements = np.array([atom.element for atom in atoms])
@@ -256,121 +305,98 @@ def _merged(lattice: np.ndarray, images: np.ndarray) -> np.ndarray:
     return np.array(distinct)
 
 
-def _atoms(tags: Tags, lattice: np.ndarray) -> tuple[tuple[Atom, ...], list[str]]:
-    """The listed atoms, and the type symbols that were not plain elements."""
+def _atoms(
+    tags: Tags, lattice: np.ndarray, formula: Mapping[str, float]
+) -> tuple[tuple[Atom, ...], list[str]]:
+    """The listed atoms, and what was left out or read as something else."""
     labels = column(tags, "_atom_site_label") or column(tags, "_atom_site_type_symbol")
-    types = column(tags, "_atom_site_type_symbol") or labels
-    occupancies = column(tags, "_atom_site_occupancy") or ["1"] * len(labels)
-    coordinates = [column(tags, f"_atom_site_fract_{axis}") for axis in "xyz"]
-    if not labels or {len(c) for c in (types, occupancies, *coordinates)} != {len(labels)}:
+    n = len(labels)
+    if n > MAXIMUM_IMAGES:
+        raise ValueError(f"too large: {n} atoms")
+    x, y, z = (column(tags, f"_atom_site_fract_{axis}") for axis in "xyz")
+    if not labels or {len(x), len(y), len(z)} != {n}:
         raise ValueError("the list of atoms lacks labels or fractional coordinates")
-    if len(labels) > MAXIMUM_IMAGES:
-        raise ValueError(f"too large: {len(labels)} atoms")
-    tensors = _tensors(tags, lattice)
-    displacements = _displacements(tags, tensors, labels)
-    atoms, renamed, empty = [], {}, []
-    for i, label in enumerate(labels):
-        element = _element(types[i]) or _element(label)
-        if element is None:
-            raise ValueError(f"atom {label!r}: no element is called {types[i]!r}")
-        if types is not labels and types[i] != element:
-            renamed[types[i]] = element
-        position = [number(column[i]) for column in coordinates]
+    types, occupancies, flags = (
+        column(tags, f"_atom_site_{name}") or [None] * n
+        for name in ("type_symbol", "occupancy", "calc_flag")
+    )
+    moving = displacements(tags, lattice, labels)
+    atoms, renamed, no_atoms, empty = [], {}, [], []
+    for i, given_label in enumerate(labels):
+        label = given_label or f"number {i + 1}"
+        symbol = types[i] or label
+        atom = None
+        if (flags[i] or "").lower() != "dum":
+            atom = read_symbol(symbol, formula) if types[i] else read_label(symbol, formula)
+        if atom is None:
+            no_atoms.append(label)
+            continue
+        if symbol != atom if types[i] else not symbol.upper().startswith(element_of(atom).upper()):
+            renamed[symbol] = atom
+        position = [
+            coordinate(values[i], f"_atom_site_fract_{axis} of {label}")
+            for axis, values in zip("xyz", (x, y, z), strict=True)
+        ]
         if None in position or np.abs(np.array(position)).max() > MAXIMUM_COORDINATE:
             raise ValueError(f"atom {label!r} has no usable coordinates")
-        occupancy = number(occupancies[i])
+        occupancy = number(occupancies[i], f"_atom_site_occupancy of {label}")
+        if occupancy is not None and occupancy < 0:
+            raise ValueError(f"_atom_site_occupancy of {label} {occupancy:g} is negative")
         if occupancy == 0:
             empty.append(label)
             continue
         full = 1.0 if occupancy is None else occupancy
-        anisotropic = any(map(is_anisotropic, tensors.get(label, [])))
-        atoms.append(
-            Atom(label, element, np.array(position, float), full, displacements[i], anisotropic)
-        )
+        atoms.append(Atom(label, atom, np.array(position, float), full, moving[i]))
     if not atoms:
-        raise ValueError("no atoms: all sites have occupancy 0")
+        raise ValueError("no atoms: all sites have occupancy 0 or are vacancies")
     notes = [f"{symbol!r} read as {element}" for symbol, element in renamed.items()]
-    return tuple(atoms), notes + [f"{label} left out: its occupancy is 0" for label in empty]
+    if no_atoms:
+        notes.append(f"left out, as vacancies or dummies: {first_of(no_atoms)}")
+    if empty:
+        notes.append(f"left out, as their occupancy is 0: {first_of(empty)}")
+    return tuple(atoms), notes + _doubts(atoms, formula)
 
 
-def _lattice(tags: Tags) -> np.ndarray:
+def _doubts(atoms: Sequence[Atom], formula: Mapping[str, float]) -> list[str]:
+    """What is not taken as it is written, and what disagrees with the formula."""
+    strangers = {element_of(atom.element) for atom in atoms} - set(map(element_of, formula))
+    notes = [f"{', '.join(sorted(strangers))} not in the formula"] if strangers and formula else []
+    if unusable := [
+        f"{atom.label} ({atom.moves.left_out:.4g} A^2)"
+        for atom in atoms
+        if atom.moves.left_out is not None
+    ]:
+        low, high = UISO_RANGE
+        notes.append(f"Uiso of {first_of(unusable)} left out: not in {low:g} to {high:g} A^2")
+    if labels := [atom.label for atom in atoms if atom.moves.anisotropic]:
+        notes.append(note_on_anisotropy(labels))
+    if labels := [atom.label for atom in atoms if atom.occupancy > 1 + OCCUPANCY_ERROR]:
+        notes.append(f"occupancies above 1 taken for 1: {first_of(labels)}")
+    return notes
+
+
+def _lattice(tags: Tags) -> tuple[np.ndarray, list[str]]:
     from pymatgen.core import Lattice
 
-    names = [f"_cell_length_{axis}" for axis in "abc"]
-    names += [f"_cell_angle_{name}" for name in ("alpha", "beta", "gamma")]
-    values = [x for name in names if (x := first_number(tags, (name,))) is not None]
-    lengths, angles = values[:3], values[3:]
-    if len(values) != 6:
-        raise ValueError("cell lengths or angles are missing or not numbers")
+    found = {tag: given(tags, (tag,)) for tag in (*_LENGTHS, *_ANGLES)}
+    values = {tag: number(said[1], said[0]) for tag, said in found.items() if said}
+    notes = [f"{tag} is not given: 90 degrees" for tag in _ANGLES if tag not in values]
+    lengths = [value for tag in _LENGTHS if (value := values.get(tag)) is not None]
+    angles = [values.get(tag) or 90.0 for tag in _ANGLES]
+    if len(lengths) != 3:
+        raise ValueError("cell lengths are missing")
     if not (all(0.5 < x < 1000 for x in lengths) and all(5 < x < 175 for x in angles)):
         raise ValueError(f"absurd cell: lengths {lengths} A, angles {angles} degrees")
     lattice = np.array(Lattice.from_parameters(*lengths, *angles).matrix)
     if not np.linalg.det(lattice) > 0.05 * math.prod(lengths):
         raise ValueError(f"absurd cell: angles {angles} degrees span no volume")
-    return lattice
+    return lattice, notes
 
 
-def _element(symbol: str) -> str | None:
-    """Element of a type symbol or label, such as Zr1+, Fe3+, Ni1, D or NI_a."""
-    from pymatgen.core import Element
-
-    letters = re.match(r"\d*([A-Za-z]{1,2})", symbol)
-    if not letters:
-        return None
-    candidates = (letters[1].capitalize(), letters[1][0].upper())
-    return next((c for c in candidates if Element.is_valid_symbol(c)), None)
-
-
-def _displacements(
-    tags: Tags, tensors: Mapping[str, list[np.ndarray]], labels: list[str]
-) -> list[float | None]:
-    """Isotropic displacement (A^2) of each atom, from the first usable of U, B and tensors."""
-    isotropic = [
-        (column(tags, "_atom_site_u_iso_or_equiv"), 1.0),
-        (column(tags, "_atom_site_b_iso_or_equiv"), _B_TO_U),
-    ]
-    result = []
-    for i, label in enumerate(labels):
-        values = [number(column[i]) for column, _ in isotropic if i < len(column)]
-        scales = [scale for column, scale in isotropic if i < len(column)]
-        candidates = [v * s for v, s in zip(values, scales, strict=True) if v is not None]
-        candidates += [float(np.trace(tensor)) / 3 for tensor in tensors.get(label, [])]
-        low, high = UISO_RANGE
-        result.append(next((u for u in candidates if low <= u <= high), None))
-    return result
-
-
-def is_anisotropic(tensor: np.ndarray) -> bool:
-    """Whether a Cartesian displacement tensor (3, 3) is more than a rounded sphere."""
-    mean = np.trace(tensor) / 3
-    return bool(np.abs(tensor - mean * np.eye(3)).max() > ANISOTROPY * abs(mean))
-
-
-def _tensors(tags: Tags, lattice: np.ndarray) -> dict[str, list[np.ndarray]]:
-    """Cartesian displacement tensors (3, 3) by label, A^2; a third of the trace is U_eq.
-
-    Fischer & Tillmanns (1988), Acta Cryst. C44, 775, https://doi.org/10.1107/S0108270187012745.
-    """
-    reciprocal = np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    to_cartesian = reciprocal[:, None] * lattice
-    result = defaultdict(list)
-    for kind, scale in (("u", 1.0), ("b", _B_TO_U)):
-        names = [f"_atom_site_aniso_{kind}_{ij}" for ij in ("11", "22", "33", "12", "13", "23")]
-        columns = [column(tags, name) for name in ("_atom_site_aniso_label", *names)]
-        rows = zip(*columns, strict=True) if all(columns) else ()
-        for label, *components in rows:
-            values = [number(value) for value in components]
-            if None not in values:
-                xx, yy, zz, xy, xz, yz = values
-                tensor = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-                result[label].append(to_cartesian.T @ tensor @ to_cartesian * scale)
-    return result
-
-
-def _atoms_per_cell(tags: Tags) -> float | None:
-    units = first_number(tags, ("_cell_formula_units_z",))
-    formula = " ".join(column(tags, "_chemical_formula_sum")[:1])
-    counts = re.findall(r"[A-Z][a-z]?([\d.]*)", formula)
-    if units is None or not counts:
-        return None
-    return units * sum(number(count) or 1.0 for count in counts)
+def _formula(tags: Tags) -> dict[str, float]:
+    """Atoms of each element in a formula unit; none of a formula that is not understood."""
+    (_, text) = given(tags, ("_chemical_formula_sum",)) or ("", "")
+    if not re.fullmatch(r"(\s*[A-Z][a-z]?(\d+\.?\d*|\.\d+)?)+\s*", text):
+        return {}
+    parts = re.findall(r"([A-Z][a-z]?)([\d.]*)", text)
+    return {element: float(count or 1) for element, count in parts}

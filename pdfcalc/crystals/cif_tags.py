@@ -1,4 +1,4 @@
-"""The text of a CIF file as tags and their values, split by pymatgen."""
+"""The text of a CIF file as tags and their values, parsed by gemmi."""
 
 from __future__ import annotations
 
@@ -9,67 +9,129 @@ from collections.abc import Mapping
 MAXIMUM_LINE = 4096
 """Characters; CIF allows 2048."""
 
-Tags = Mapping[str, "str | list[str]"]
-"""Tags in lower case, and their values; those of a loop are lists."""
+Tags = Mapping[str, "list[str | None]"]
+"""Tags in lower case, without dots, and their values; None where one is absent, as . or ?."""
+
+_NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:\([\d.]*\))?")
+_FRACTION = re.compile(r"([-+]?\d{1,3})/(\d{1,3})")
+_UNQUOTED = re.compile(
+    r"""^;.*?^; | ^(?P<block>data_\S*)[ ].*?$
+        | ^(?P<tag>_\S+[ \t]+)(?P<text>[^\s'"_;\#\[{]\S*[ ][^'"\#\n]*|[\[{].*?)$""",
+    re.MULTILINE | re.DOTALL | re.VERBOSE | re.IGNORECASE,
+)
+"""Text fields; names of blocks and values of several words that lack quotes; lists of CIF 2."""
+_TRIPLE_QUOTED = re.compile(r"(\"{3}|'{3})(.*?)\1", re.DOTALL)
+_BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
-def number(value: str | None) -> float | None:
-    """A CIF number, with or without a standard uncertainty; None for anything else."""
-    match = re.fullmatch(r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)(?:\(\d*\))?", (value or "").strip())
-    try:
-        result = float(match[1]) if match else math.nan
-    except ValueError:
+def number(value: str | None, tag: str) -> float | None:
+    """A CIF number, with or without a standard uncertainty; None for one that is absent.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if value is None:
         return None
-    return result if math.isfinite(result) else None
+    match = _NUMBER.fullmatch(value.strip())
+    result = float(match[1]) if match else math.nan
+    if not math.isfinite(result):
+        raise ValueError(f"{tag} {value[:40]!r} is not a number: write it as in 3.615 or 3.615(2)")
+    return result
+
+
+def coordinate(value: str | None, tag: str) -> float | None:
+    """A `number`, or a fraction such as 1/3."""
+    if value and (fraction := _FRACTION.fullmatch(value.strip())) and int(fraction[2]):
+        return int(fraction[1]) / int(fraction[2])
+    return number(value, tag)
 
 
 def decoded(content: bytes) -> tuple[str, list[str]]:
-    """The text, in lines that pymatgen can take, and what was assumed of it."""
+    """The text, and what was assumed of it."""
+    notes: list[str] = []
     if not content.strip():
         raise ValueError("the file is empty")
-    if b"\0" in content:
+    if content.startswith(_BYTE_ORDER_MARKS):
+        text = content.decode("utf-16", errors="replace")
+    elif b"\0" in content:
         raise ValueError("the file is not text")
-    try:
-        text, notes = content.decode("utf-8-sig"), []
-    except UnicodeDecodeError:
-        text, notes = content.decode("latin-1"), ["text is not UTF-8; read as Latin-1"]
-    # pymatgen's expressions take quadratic time over long lines and runs of blanks.
-    lines = [re.sub(r"[ \t]{2,}", " ", line).rstrip() for line in text.splitlines()]
-    if max(map(len, lines)) > MAXIMUM_LINE:
-        raise ValueError(f"a line of {max(map(len, lines))} characters: not CIF")
-    return "\n".join(line for line in lines if line), notes
+    else:
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = content.decode("latin-1")
+            notes.append("text is not UTF-8; read as Latin-1")
+    lines = [line.rstrip() for line in text.splitlines()]
+    if (longest := max(map(len, lines))) > MAXIMUM_LINE:
+        raise ValueError(f"a line of {longest} characters: not CIF")
+    return "\n".join(lines), notes
 
 
 def structure_block(text: str) -> Tags:
     """Tags of the one data block that lists atoms."""
-    from pymatgen.io.cif import CifBlock
+    from gemmi import cif
 
-    blocks = re.split(r"^[ \t]*data_", text, flags=re.MULTILINE | re.IGNORECASE)[1:]
-    if not blocks:
+    if not re.search(r"^\s*data_", text, re.MULTILINE | re.IGNORECASE):
         raise ValueError("not a CIF file: it has no data block")
-    listing = [block for block in blocks if "_atom_site_fract_x" in block.lower()]
+    if text.startswith("#\\#CIF_2"):
+        # gemmi knows the quotes of CIF 1: text fields hold the same.
+        text = _TRIPLE_QUOTED.sub(r"\n;\2\n;\n", text)
+    try:
+        blocks = list(cif.read_string(text))
+    except (ValueError, RuntimeError) as error:
+        try:
+            blocks = list(cif.read_string(_UNQUOTED.sub(_quoted, text)))
+        except (ValueError, RuntimeError):
+            where = " ".join(str(error).split()).removeprefix("string:")
+            cause = "" if "duplicate" in where else "cut off, or a loop_ has uneven rows, "
+            raise ValueError(f"not valid CIF: {cause}line {where}") from None
+    all_tags = [(block.name, _tags(block)) for block in blocks]
+    listing = [(name, tags) for name, tags in all_tags if "_atom_site_fract_x" in tags]
     if not listing:
         raise ValueError("no atoms: the file has no _atom_site_fract_x")
     if len(listing) > 1:
-        names = ", ".join((block.split() or [""])[0] for block in listing[:3])
+        names = ", ".join(name for name, _ in listing[:3])
         raise ValueError(
             f"holds {len(listing)} structures ({names}{', ...' * (len(listing) > 3)}): "
             "save each as its own file"
         )
-    try:
-        data = CifBlock.from_str(f"data_{listing[0]}").data
-    except Exception as error:  # pymatgen raises whatever its list operations happen to raise
-        raise ValueError(f"not valid CIF: cut off, or a loop_ has uneven rows ({error})") from error
-    return {tag.lower(): value for tag, value in data.items()}
+    return listing[0][1]
 
 
-def column(tags: Tags, tag: str) -> list[str]:
+def _quoted(found: re.Match[str]) -> str:
+    if found["block"]:
+        return found["block"]
+    return f"{found['tag']}\n;{found['text']}\n;" if found["tag"] else found[0]
+
+
+def _tags(block) -> dict[str, list[str | None]]:
+    """Of a block of gemmi; dotted names are those of CIF 2 dictionaries."""
+    from gemmi import cif
+
+    found: dict[str, list[str | None]] = {}
+    for item in block:
+        if item.pair:
+            pairs = [(item.pair[0], [item.pair[1]])]
+        elif item.loop:
+            width = item.loop.width()
+            pairs = [(tag, item.loop.values[n::width]) for n, tag in enumerate(item.loop.tags)]
+        else:
+            continue
+        for tag, values in pairs:
+            texts = map(cif.as_string, values)
+            # Some programs write what is absent in quotes.
+            found[tag.lower().replace(".", "_")] = [
+                None if text.strip() in ("", ".", "?") else text for text in texts
+            ]
+    return found
+
+
+def column(tags: Tags, tag: str) -> list[str | None]:
     """The values of a tag, one of a tag outside loops; none of one that is not there."""
-    value = tags.get(tag.lower(), [])
-    return [value] if isinstance(value, str) else value
+    return tags.get(tag.lower(), [])
 
 
-def first_number(tags: Tags, names: tuple[str, ...]) -> float | None:
-    """The first usable number among some tags' first values."""
-    values = (number(value) for name in names for value in column(tags, name)[:1])
-    return next((value for value in values if value is not None), None)
+def given(tags: Tags, names: tuple[str, ...]) -> tuple[str, str] | None:
+    """The first of some tags that has a value, and the first of its values."""
+    found = ((name, value) for name in names for value in column(tags, name)[:1] if value)
+    return next(found, None)

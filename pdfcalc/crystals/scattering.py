@@ -108,9 +108,7 @@ def _atom(label: str, remedy: str) -> tuple[Any, int]:
             f"{label!r} is not the symbol of an element, an isotope (58-Ni) or an ion (Ni2+): "
             f"{remedy}"
         ) from None
-    if not sign:
-        return atom, 0
-    number = int(f"{sign}{charge or 1}")
-    if number not in atom.ions:
+    number = int(f"{sign}{charge or 1}") if sign else 0
+    if number and number not in atom.ions:
         raise ValueError(f"{label!r} is no ion of {symbol}: known charges are {atom.ions}")
     return atom, number

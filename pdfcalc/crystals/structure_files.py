@@ -21,6 +21,16 @@ def write_structure(path: Path, structure: AtomicStructure) -> None:
     write_atomically(path, lambda beside: beside.write_text(text))
 
 
+def uiso_in_words(structure: AtomicStructure) -> str:
+    """Isotropic displacements of each element, A^2, as in Cu 0.007, Au 0.005-0.008."""
+    parts = []
+    for element in dict.fromkeys(structure.elements.tolist()):
+        values = structure.uiso[structure.elements == element]
+        ends = dict.fromkeys((f"{values.min():.4g}", f"{values.max():.4g}"))
+        parts.append(f"{element} {'-'.join(ends)}")
+    return ", ".join(parts)
+
+
 def _cif(structure: AtomicStructure) -> str:
     from pymatgen.core import Structure
     from pymatgen.io.cif import CifWriter

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pdfcalc.crystals.structure import AtomicStructure
+from pdfcalc.crystals.structure_files import uiso_in_words
 from pdfcalc.files import write_atomically
 from pdfcalc.measured.gr_headers import NUMBER, GrHeader, read_header
 from pdfcalc.pdf.parameters import PDFParameters
@@ -72,9 +74,17 @@ def read_gr(path: str | os.PathLike[str]) -> GrFile:
 
 
 def write_gr(
-    path: str | os.PathLike[str], r: np.ndarray, g: np.ndarray, parameters: PDFParameters
+    path: str | os.PathLike[str],
+    r: np.ndarray,
+    g: np.ndarray,
+    parameters: PDFParameters,
+    structure: AtomicStructure | None = None,
 ) -> None:
-    """Write r (A) and G (1/A^2) as two columns under a header of the parameters."""
+    """Write r (A) and G (1/A^2) as two columns under a header of the parameters.
+
+    Args:
+        structure: of which G(r) was calculated; its displacements enter the header.
+    """
     header = [
         "[DEFAULT]",
         f"mode = {parameters.scattering}",
@@ -82,6 +92,7 @@ def write_gr(
         f"qmax = {parameters.qmax or 0}",
         f"qdamp = {parameters.qdamp}",
         f"qbroad = {parameters.qbroad}",
+        *([f"uiso = {uiso_in_words(structure)}"] if structure else []),
         "",
         "#### start data",
         "#L r($\\AA$)  G($\\AA^{-2}$)",

@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from crystals import fcc_cif
 
-from pdfcalc import PDFParameters, calculate_pdf
+from pdfcalc import PDFParameters, calculate_pdf, read_gr
 from train.cli import main
+from train.setup.endings import say_warnings
 
 COMMANDS = (
     *("library", "generate", "status", "verify", "export", "pdf"),
@@ -104,6 +106,45 @@ def test_partial_pdf_of_a_cif_file(tmp_path):
     )
     expected = calculate_pdf(path, parameters, pair=("Cu", "Zn"))
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_what_a_pdf_assumes_of_its_file_is_said_and_written(tmp_path):
+    path = tmp_path / "salt.cif"
+    path.write_text(CIF.replace("\nCu 0 0 0 0.0065", "\nNa1+ 0 0 0 0.02\nCl 0.5 0.5 0.5 ?"))
+    out = defectpdf("pdf", path)
+    assert out.returncode == 2
+    assert "salt.cif: no usable Uiso of Cl, and none is known outside metals" in out.stderr
+    assert out.stderr.strip().endswith("or give it as --uiso Cl=0.01")
+    out = defectpdf("pdf", path, "--uiso", "Cl=0.03", "--out", tmp_path / "salt.gr", "--rmax", 5)
+    assert out.returncode == 0, out.stderr
+    assert out.stderr.splitlines() == [
+        f"defectpdf: warning: {path}: no symmetry operations; those of space group 'F m -3 m' used",
+        f"defectpdf: warning: {path}: no usable Uiso of Cl: 0.03 A^2 used, as given",
+    ]
+    assert "Uiso (A^2): Na 0.02, Cl 0.03" in out.stdout
+    assert "uiso = Na 0.02, Cl 0.03\n" in (tmp_path / "salt.gr").read_text()
+    assert read_gr(tmp_path / "salt.gr").r[-1] == pytest.approx(4.99)
+    everywhere = defectpdf("pdf", path, "--uiso", "0.03", "--rmax", 5)
+    rows = (tmp_path / "salt.gr").read_text().split("G($\\AA^{-2}$)\n")[1]
+    assert everywhere.stdout == rows
+
+
+@pytest.mark.parametrize("given", ["Cl=x", "Cl=", "0", "-1", "2", "nan"])
+def test_a_displacement_that_is_none_is_refused(tmp_path, given):
+    (tmp_path / "a.cif").write_text(CIF)
+    out = defectpdf("pdf", tmp_path / "a.cif", "--uiso", given)
+    assert out.returncode == 2
+    assert out.stderr == (
+        f"defectpdf: error: --uiso {given}: give a displacement in A^2 as 0.01 or Na=0.01\n"
+    )
+
+
+def test_a_warning_is_one_line(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        say_warnings()
+        warnings.warn("odd\nthing", UserWarning, stacklevel=1)
+    assert capsys.readouterr().err == "defectpdf: warning: odd thing\n"
 
 
 def test_library_of_cif_files(tmp_path):

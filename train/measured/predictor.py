@@ -126,7 +126,8 @@ class Predictor:
         far = {name: float(of[0]) for name, of in self.familiarity.strangeness(pairs).items()}
         fits = self._fits(found, kept, host, calculated, scaled)
         recipe = self.problem.recipe
-        notes = [*notes_on_refinement(found, structure)]
+        notes = [f"{structure.path}: {note}" for note in structure.notes]
+        notes += notes_on_refinement(found, structure)
         notes += notes_on_training(recipe, self._instrument or {}, found, kept)
         notes += notes_on_range(recipe, self._r, found)
         _, highest = self._defects.fraction

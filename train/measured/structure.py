@@ -20,16 +20,19 @@ class Structure:
     """None where the crystal is none that the toolkit makes defects in."""
     refusal: str | None
     """Why it is none."""
+    notes: tuple[str, ...]
+    """What was assumed of the file."""
 
     @classmethod
     def read(cls, path: Path) -> Structure:
-        atoms = read_structure(path)
+        atoms, notes = read_structure(path)
         try:
-            return cls.of_host(path, read_cif(path).host)
+            accepted = read_cif(path)
         except ValueError as error:
-            return cls(path, atoms, None, str(error))
+            return cls(path, atoms, None, str(error), notes)
+        return cls.of_host(path, accepted.host, accepted.notes)
 
     @classmethod
-    def of_host(cls, path: Path, host: Host) -> Structure:
+    def of_host(cls, path: Path, host: Host, notes: tuple[str, ...] = ()) -> Structure:
         # Lengths are refined and angles are not, so a primitive cell would lose its freedom.
-        return cls(path, host.atoms, host, None)
+        return cls(path, host.atoms, host, None, notes)

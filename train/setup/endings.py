@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -59,6 +60,15 @@ def say_and_exit(line: str, code: int) -> NoReturn:
     elif code == LOST or os.environ.get("RANK", "0") == "0":
         print(line, file=sys.stderr)
     sys.exit(code)
+
+
+def say_warnings() -> None:
+    """From now on a warning is a line for the user, without the place in the code."""
+
+    def say(message: Warning | str, *_: object, **__: object) -> None:
+        print(f"defectpdf: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    warnings.showwarning = say
 
 
 def follow_launcher() -> None:

@@ -236,7 +236,7 @@ def test_empty_sites_are_left_out_and_said(read):
     rows = ["Fe 0 0 0 1", "C 0.5 0.5 0 0"]
     entry = read(cif(cubic(2.87), rows, BODY, columns=OCCUPANCY))
     assert entry.host.wyckoff == ("2a", "2a")
-    assert any(note.startswith("C left out") for note in entry.notes)
+    assert "left out, as their occupancy is 0: C" in entry.notes
 
 
 NACL = cif(cubic(5.64), ["Na 0 0 0", "Cl 0.5 0.5 0.5"], FACES)
@@ -255,7 +255,8 @@ OCCUPANCY = ("label", "fract_x", "fract_y", "fract_z", "occupancy")
         (cif(cubic(3.6), ["Cu1 0 0 0", "Zn1 0.5 0.5 0.5"]), "alloy or compound of Cu, Zn"),
         (cif(cubic(5.26), ["Ar 0 0 0"], FACES), "Ar is not one of the metals"),
         (cif(cubic(3.6), ["D1 0 0 0"], FACES), "D is not one of the metals"),
-        (cif(cubic(3.6), ["Xx1 0 0 0"], FACES), "no element"),
+        (cif(cubic(3.6), ["Qq1 0 0 0"], FACES), "no element"),
+        (cif(cubic(3.6), ["Vac 0 0 0"], FACES), "are vacancies"),
         (
             cif(cubic(6.49), ["Sn 0 0 0", "Sn 0.25 0.25 0.25"], FACES),
             r"space group 227 \(Fd-3m\)",
@@ -274,7 +275,7 @@ OCCUPANCY = ("label", "fract_x", "fract_y", "fract_z", "occupancy")
         (NI + NI.replace("data_test", "data_other"), r"holds 2 structures \(test, other\)"),
         (NI[: NI.index("Ni 0 0 0") + 4], "cut off"),
         (NI[: NI.index("_atom_site_fract_y")], "cut off|lacks"),
-        ("data_x\n" + "# filler\n" * 500_000, "more than 4 MiB"),
+        ("data_x\n" + "# filler\n" * 4_000_000, "more than 32 MiB"),
     ],
 )
 def test_unusable_files_are_quarantined_with_the_reason(tmp_path, content, reason):
@@ -336,11 +337,11 @@ def test_folder_without_cif_files(tmp_path):
 
 
 def test_nothing_is_written_to_the_terminal(tmp_path, capfd):
-    (tmp_path / "a.cif").write_text(cif(cubic(3.3), ["Ni 0 0 0"], None))
+    (tmp_path / "a.cif").write_text(cif(cubic(3.5), ["Ni 0 0 0"], FACES))
     (tmp_path / "b.cif").write_text(NACL)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        read_cif_folder(tmp_path)
+        assert len(read_cif_folder(tmp_path).accepted) == 1
     assert capfd.readouterr() == ("", "")
 
 
@@ -349,12 +350,18 @@ def test_structure_of_a_compound(tmp_path):
     columns = (*OCCUPANCY, "U_iso_or_equiv")
     atoms = ["Na 0 0 0 1 0.02", "Cl 0.5 0.5 0.5 0.9 0.03"]
     path.write_text(cif(cubic(5.64), atoms, FACES, columns=columns))
-    structure = read_structure(path)
+    structure, notes = read_structure(path)
+    assert notes == ()
     assert sorted(structure.elements) == ["Cl"] * 4 + ["Na"] * 4
     assert nearest_neighbour(structure.lattice, structure.frac) == pytest.approx(2.82)
     chlorine = structure.elements == "Cl"
     assert set(structure.uiso[chlorine]) == {0.03}
     assert set(structure.occupancy[chlorine]) == {0.9}
     path.write_text(NACL)
-    with pytest.raises(ValueError, match="no Uiso for Cl"):
+    with pytest.raises(
+        ValueError, match=r"no usable Uiso of Na, Cl, .* --uiso Na=0\.01 --uiso Cl="
+    ):
         read_structure(path)
+    structure, notes = read_structure(path, {"Na": 0.02, "Cl": 0.03})
+    assert dict(zip(structure.elements, structure.uiso, strict=True)) == {"Na": 0.02, "Cl": 0.03}
+    assert "no usable Uiso of Na: 0.02 A^2 used, as given" in notes

@@ -64,6 +64,7 @@ def _cif(path, column: str = "", values: tuple[str, ...] = ("", "", ""), more: s
 def test_cif_file_with_displacements(tmp_path, name, factor):
     values = tuple(f"{u * factor:.9f}" for u in (0.006, 0.008, 0.006))
     path = _cif(tmp_path / "alloy.cif", f"_atom_site_{name}\n", values)
+    path.write_text(path.read_text().replace("Cu2+", "Cu"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _assert_same(as_structure(path))
@@ -114,7 +115,7 @@ def test_pymatgen_structure_with_a_shared_site():
     sites = [{"Cu2+": 0.7, "Au": 0.3}, "Cu"]
     structure = core.Structure(core.Lattice.orthorhombic(3.6, 3.7, 3.8), sites, ALLOY.frac[1:])
     _assert_same(as_structure(structure, UISO))
-    with pytest.raises(ValueError, match=r"no Uiso of Cu: give it to as_structure"):
+    with pytest.raises(ValueError, match=r"no Uiso of Cu, Au: give it to as_structure"):
         calculate_pdf(structure, PDFParameters())
     copper = core.Structure(
         core.Lattice.cubic(3.6), ["Cu"] * 4, FCC, site_properties={"U_iso_or_equiv": [0.007] * 4}
@@ -167,3 +168,61 @@ def test_diffpy_structure():
 def test_other_objects_are_refused(source):
     with pytest.raises(ValueError, match="is no structure: give an AtomicStructure, the path"):
         as_structure(source, 0.01)
+
+
+def _by_ase(path):
+    return pytest.importorskip("ase.io").read(path)
+
+
+def _by_pymatgen(path):
+    core = pytest.importorskip("pymatgen.core")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what it assumes
+        return core.Structure.from_file(path)
+
+
+def _by_diffpy(path):
+    return pytest.importorskip("diffpy.structure").loadStructure(str(path))
+
+
+@pytest.mark.parametrize("read", [_by_ase, _by_pymatgen, _by_diffpy])
+@pytest.mark.parametrize(
+    ("rows", "elements"),
+    [
+        (("Na1 Na1+ 0 0 0 1", "Cl1 Cl1- 0.5 0.5 0.4 1"), ["Cl", "Na"]),
+        (("Cu1 Cu0+ 0 0 0 1",), ["Cu"]),
+        (("Pd1 Pd 0 0 0 1", "D1 D 0.5 0.5 0.4 1"), ["D", "Pd"]),
+        (("Cu1 Cu2+ 0 0 0 0.7", "Au1 Au 0 0 0 0.3", "D1 D 0.5 0.5 0.4 1"), ["Au", "Cu", "D"]),
+    ],
+)
+@pytest.mark.parametrize("scattering", ["xray", "neutron"])
+def test_one_crystal_gives_one_pdf_by_every_reader(tmp_path, read, rows, elements, scattering):
+    path = tmp_path / "crystal.cif"
+    path.write_text(CIF + "\n".join(rows) + "\n")
+    parameters = PDFParameters(0.0, 10.0, 0.02, 0.6, 20.0, scattering=scattering)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found, expected = as_structure(read(path), 0.007), as_structure(path, 0.007)
+    assert sorted(found.elements) == sorted(expected.elements) == elements
+    (_, g), (_, h) = calculate_pdf(found, parameters), calculate_pdf(expected, parameters)
+    np.testing.assert_allclose(g, h, atol=1e-6 * np.abs(h).max())
+
+
+def test_vacancies_and_dummies_of_other_packages_are_left_out_and_said():
+    ase = pytest.importorskip("ase")
+    atoms = ase.Atoms("CuX", [[0, 0, 0], [2, 2, 2]], cell=[4, 4, 4], pbc=True)
+    with pytest.warns(UserWarning, match="the structure: sites of vacancies or dummies left out"):
+        assert as_structure(atoms, 0.01).elements.tolist() == ["Cu"]
+
+
+def test_an_isotope_of_ase_is_known_by_its_mass():
+    ase = pytest.importorskip("ase")
+    atoms = ase.Atoms("Ni2", [[0, 0, 0], [2, 2, 2]], cell=[4, 4, 4], pbc=True)
+    atoms.set_masses([57.935, 58.693])
+    assert as_structure(atoms, 0.01).elements.tolist() == ["58-Ni", "Ni"]
+
+
+def test_ase_occupancies_may_have_numbers_as_keys(tmp_path):
+    atoms = pytest.importorskip("ase.io").read(_cif(tmp_path / "alloy.cif"))
+    atoms.info["occupancy"] = {int(kind): of for kind, of in atoms.info["occupancy"].items()}
+    _assert_same(as_structure(atoms, UISO))

@@ -18,6 +18,7 @@ from pdfcalc.crystals.scattering import form_factor, has_form_factor, scattering
         ("58-Ni", 28, 14.4),
         ("62Ni", 28, -8.7),
         ("Ni2+", 26, 10.3),
+        ("Ni0+", 28, 10.3),
         ("58-Ni2+", 26, 14.4),
         ("Cl-", 18, 9.577),
         ("O2-", 10, 5.803),

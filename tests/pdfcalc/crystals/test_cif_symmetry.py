@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import pytest
+
+from pdfcalc.crystals.cif import describe, expand
+
+CUBE = "data_a\n" + "".join(
+    f"_cell_length_{axis} 3.6\n_cell_angle_{angle} 90\n"
+    for axis, angle in zip("abc", ("alpha", "beta", "gamma"), strict=True)
+)
+ATOM = "\nloop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+COPPER = f"{ATOM}Cu1 0 0 0\n"
+FACES = ("x,y,z", "x,y+1/2,z+1/2", "x+1/2,y,z+1/2", "x+1/2,y+1/2,z")
+BODY = ("x,y,z", "x+1/2,y+1/2,z+1/2")
+NAMED = "_symmetry_space_group_name_H-M 'F m -3 m'\n"
+
+
+def operations(*texts: str, tag: str = "_symmetry_equiv_pos_as_xyz") -> str:
+    return "\n".join(["loop_", tag, *(f"'{text}'" for text in texts)]) + "\n"
+
+
+def atoms(text: str) -> tuple[int, tuple[str, ...]]:
+    """In the cell, and what is said of them."""
+    description = describe((CUBE + text + COPPER).encode())
+    crystal = expand(description)
+    return len(crystal.row), (*description.notes, *crystal.notes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        NAMED,
+        "_symmetry_space_group_name_H-M Fm-3m\n",
+        "_symmetry_space_group_name_H-M 'F 4/m -3 2/m'\n",
+        "_space_group_name_H-M_ref 'F m -3 m'\n",
+        "_space_group_name_Hall '-F 4 2 3'\n",
+        "_space_group.name_Hall '-F 4 2 3'\n",
+        "_symmetry_Int_Tables_number 225\n",
+        f"{NAMED}{operations('?')}",
+        f"{NAMED}_chemical_formula_sum Cu\n_cell_formula_units_Z 4\n{operations('x,y,z')}",
+        f"{NAMED}_chemical_formula_sum Cu4\n_cell_formula_units_Z 4\n{operations('x,y,z')}",
+    ],
+)
+def test_a_group_that_is_named_is_used_and_said(text):
+    number, notes = atoms(text)
+    assert number == 4
+    assert any("used" in note for note in notes)
+
+
+def test_a_list_that_lacks_the_identity_gets_it():
+    number, notes = atoms(operations(BODY[1]))
+    assert number == 2
+    assert notes == ("the symmetry operations lack the identity x,y,z: added",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("_symmetry_space_group_name_H-M 'F m -3 n m'\n", "name_h-m 'F m -3 n m' is no space"),
+        (f"_space_group_name_H-M_alt Quux\n{operations('x,y,z')}", "'Quux' is no space group"),
+        (
+            f"{NAMED}_symmetry_Int_Tables_number 229\n",
+            "contradict each other: 'F m -3 m' [(]225[)]",
+        ),
+        (NAMED + operations(*BODY), "are those of space group 1, the group named is 'F m -3 m'"),
+        (NAMED + operations("x,y,z"), "do not tell whether the cell has 1 or 4 atoms"),
+        (operations("x,y,z", "x+1/3,y,z"), "the 2 symmetry operations listed are not a group"),
+        (operations("x,y,z", "x,y"), "symmetry operation 'x,y' cannot be read"),
+        (operations("x,y,z", "2x,y,z"), "symmetry operation '2x,y,z' cannot be read"),
+        (operations("x,y,z", f"x+{'1' * 60}/2,y,z"), "cannot be read"),
+        (
+            f"_chemical_formula_sum Cu\n_cell_formula_units_Z 4\n{operations(*BODY)}",
+            "formula and Z need 2 times the 2 atoms",
+        ),
+        (
+            operations("x,y,z,+1", tag="_space_group_symop_magn_operation.xyz"),
+            "stand under _space_group_symop_magn_operation_xyz, which is not read",
+        ),
+        (
+            operations("x1,x2,x3,x4", tag="_space_group_symop_ssg_operation_algebraic"),
+            "stand under _space_group_symop_ssg_operation_algebraic",
+        ),
+    ],
+)
+def test_what_is_not_understood_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        atoms(text)
+
+
+def test_operations_may_have_a_name_that_no_table_has():
+    number, notes = atoms(f"_space_group_name_H-M_alt 'F 1 (no. 1)'\n{operations(*FACES)}")
+    assert number == 4
+    assert any("'F 1 (no. 1)' is no space group of the tables" in note for note in notes)
+
+
+def test_hydrogen_that_is_not_listed_does_not_count():
+    assert (
+        atoms(f"_chemical_formula_sum 'Cu H2'\n_cell_formula_units_Z 2\n{operations(*BODY)}")[0]
+        == 2
+    )
+
+
+@pytest.mark.parametrize("name", ["F m -3 m", "P 63/m m c"])
+def test_a_cell_must_have_the_symmetry_of_its_group(name):
+    tetragonal = CUBE.replace("_cell_length_c 3.6", "_cell_length_c 3.9")
+    description = describe(f"{tetragonal}_symmetry_space_group_name_H-M '{name}'{COPPER}".encode())
+    with pytest.raises(ValueError, match="lengths and angles do not have the symmetry"):
+        expand(description)
+
+
+@pytest.mark.parametrize(("gamma", "c", "atoms"), [(120, 12.0, 3), (60, 3.6, 1)])
+def test_the_cell_tells_hexagonal_from_rhombohedral_axes(gamma, c, atoms):
+    text = CUBE.replace("_cell_length_c 3.6", f"_cell_length_c {c}")
+    text = text.replace("_cell_angle_gamma 90", f"_cell_angle_gamma {gamma}")
+    if gamma == 60:
+        text = text.replace(" 90", " 60")
+    description = describe(f"{text}_symmetry_space_group_name_H-M 'R -3 m'{COPPER}".encode())
+    assert len(expand(description).row) == atoms
+
+
+def test_several_settings_with_as_many_atoms_are_not_guessed_between():
+    with pytest.raises(ValueError, match="not which of its settings"):
+        atoms("_symmetry_space_group_name_H-M 'F d -3 m'\n")
