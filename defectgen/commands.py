@@ -88,7 +88,7 @@ def pdf(
     ] = None,
 ) -> None:
     """Compute one structure's PDF."""
-    from defectgen.hosts.cif import read_structure
+    from defectgen.hosts.cif import read_with_notes
     from pdfcalc import PDFParameters, calculate_pdf, write_gr
     from pdfcalc.crystals.structure_files import uiso_in_words
 
@@ -108,7 +108,7 @@ def pdf(
         stepcut=stepcut,
     )
     elements = _pair(pair)
-    atoms, notes = read_structure(structure, _uiso(uiso or []))
+    atoms, notes = read_with_notes(structure, _uiso(uiso or []))
     for note in notes:
         typer.echo(f"defectpdf: warning: {structure}: {note}", err=True)
     r, g = calculate_pdf(atoms, parameters, engine, elements)

@@ -133,19 +133,28 @@ def read_cif(path: str | os.PathLike[str]) -> Accepted:
 
 def read_structure(
     path: str | os.PathLike[str], uiso: Mapping[str, float] | float | None = None
-) -> tuple[AtomicStructure, tuple[str, ...]]:
+) -> AtomicStructure:
     """Read any crystal as a CIF file gives it; crystals of metals without Uiso get Debye values.
+
+    What is assumed or replaced is warned of.
 
     Args:
         uiso: mean-square displacement in A^2, one number or one by element, of atoms without a
             usable one in the file.
 
-    Returns:
-        The structure, and what was assumed or replaced.
-
     Raises:
         ValueError: the file is unusable, or has atoms without Uiso of which none is known.
     """
+    structure, notes = read_with_notes(path, uiso)
+    for note in notes:
+        warnings.warn(f"{path}: {note}", stacklevel=2)
+    return structure
+
+
+def read_with_notes(
+    path: str | os.PathLike[str], uiso: Mapping[str, float] | float | None = None
+) -> tuple[AtomicStructure, tuple[str, ...]]:
+    """As `read_structure`, with what it would warn of."""
 
     def complete(description: Description, crystal: Crystal) -> tuple[list[float], list[str]]:
         used, notes = _completed(description, uiso)

@@ -13,6 +13,7 @@ from pdfcalc.crystals.structure import AtomicStructure
 from pdfcalc.crystals.structure_files import uiso_in_words
 from pdfcalc.files import write_atomically
 from pdfcalc.measured.gr_headers import NUMBER, GrHeader, read_header
+from pdfcalc.measured.other_functions import require_pdf
 from pdfcalc.pdf.parameters import PDFParameters
 from pdfcalc.reading import read_file
 
@@ -46,18 +47,20 @@ class GrFile:
 def read_gr(path: str | os.PathLike[str]) -> GrFile:
     """Read a PDF of PDFgetX2, PDFgetX3, xPDFsuite, PDFgetN, GSAS-II, PDFgui, pdffit2 or SrFit.
 
-    Or plain columns: r, G; r, G, dG; or r, G, dr, dG. Of a fit that PDFgui (r, G, dr, dG, Gdiff) or
-    SrFit (x, ycalc, y, dy) saved, the measured curve is taken, not the calculated one.
+    Or plain columns: r, G; r, G, dG; or r, G, dr, dG; further ones are left alone. Of a fit that
+    PDFgui (r, G, dr, dG, Gdiff) or SrFit (x, ycalc, y, dy) saved, the measured curve is taken, not
+    the calculated one.
 
     Raises:
-        ValueError: the file cannot be read, a line of the data is malformed, or there are too few.
+        ValueError: the file cannot be read, a line of the data is malformed, there are too few, or
+            they are another function than G(r).
     """
     lines = _text(Path(path)).splitlines()
     start = _first_row(lines)
     rows: list[list[float]] = []
     for number, line in enumerate(lines[start:], start=start + 1):
         if not _COMMENT.match(line):
-            rows.append(_row(path, number, line, rows))
+            rows.append(_row(path, number, line, rows[-1] if rows else None))
     if not rows:
         raise ValueError(
             f"{path}, line {max(start, 1)}: no data: expected columns r and G(r), after "
@@ -69,8 +72,12 @@ def read_gr(path: str | os.PathLike[str]) -> GrFile:
             f"{_FEWEST}; export it again"
         )
     header = lines[:start]
-    g, dg = _curve(np.array(rows).T, header[-1] if header else "")
-    return GrFile(np.array(rows)[:, 0], g, dg, read_header("\n".join(header)))
+    # Columns that only some of the rows have are not of the curve.
+    shared = min(map(len, rows)) if len(set(map(len, rows))) == 1 else 2
+    columns = np.array([row[:shared] for row in rows]).T
+    g, dg = _curve(columns, header[-1] if header else "")
+    require_pdf(Path(path), header, columns[0], g)
+    return GrFile(columns[0], g, dg, read_header("\n".join(header)))
 
 
 def write_gr(
@@ -135,7 +142,7 @@ def _first_row(lines: list[str]) -> int:
 
 
 def _row(
-    path: str | os.PathLike[str], number: int, line: str, before: list[list[float]]
+    path: str | os.PathLike[str], number: int, line: str, before: list[float] | None
 ) -> list[float]:
     try:
         row = [float(word) for word in line.split()]
@@ -146,12 +153,9 @@ def _row(
         raise ValueError(
             f"{path}, line {number}: {line.strip()[:40]!r} is not a row of numbers: {remedy}"
         ) from None
-    if len(row) not in (2, 3, 4, 5) or (before and len(row) != len(before[0])):
-        expected = f"{len(before[0])} as above" if before else "2 to 5"
-        raise ValueError(
-            f"{path}, line {number}: {len(row)} columns: expected {expected}; correct the line"
-        )
-    if not np.isfinite(row[:2]).all() or row[0] < 0 or (before and row[0] <= before[-1][0]):
+    if len(row) < 2:
+        raise ValueError(f"{path}, line {number}: one column: expected r and G; correct the line")
+    if not np.isfinite(row[:2]).all() or row[0] < 0 or (before and row[0] <= before[0]):
         raise ValueError(
             f"{path}, line {number}: r = {row[0]}, G = {row[1]}: r must not be negative and "
             "increase from line to line, and both must be finite; remove the line"
@@ -160,11 +164,11 @@ def _row(
 
 
 def _curve(columns: np.ndarray, titles: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """G (n,) and its uncertainty (n,) of columns (2 to 5, n), by their number and titles."""
-    g, dg = columns[1], columns[min(len(columns), 4) - 1] if len(columns) > 2 else None
+    """G (n,) and its uncertainty (n,) of columns (2 or more, n), by their number and titles."""
+    g, dg = columns[1], columns[len(columns) - 1] if len(columns) in (3, 4) else None
     if len(columns) == 4 and titles.split()[-4:] == ["x", "ycalc", "y", "dy"]:
         g = columns[2]
-    elif len(columns) == 5:  # PDFgui: calculated, and measured - calculated
-        g = columns[1] + columns[4]
+    elif len(columns) == 5 and titles.split()[-1:] == ["Gdiff"]:  # measured - calculated
+        g, dg = columns[1] + columns[4], columns[3]
     known = dg is not None and np.isfinite(dg).all() and (dg > 0).all()
     return g, dg if known else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -74,24 +75,24 @@ def measured_parameters(
     """The start of a refinement: what the file's header says, and what is given in its place.
 
     Args:
-        structure: of what was measured, anything that `calculate_pdf` takes.
+        structure: the host of what was measured, anything that `calculate_pdf` takes; a header
+            that names other elements is warned of.
         rmin, rmax: range of r to fit, A. Below the nearest neighbours, measured PDFs hold errors
             of the data reduction.
         given: other fields of PDFParameters.
 
     Raises:
-        ValueError: qmax is neither in the header nor given, or the header names an element that
-            the structure lacks, or the structure one that the header lacks.
+        ValueError: qmax is neither in the header nor given.
     """
     header = measured.header
-    elements = as_structure(structure).elements.tolist()
     # Labels may be those of isotopes and ions: 58-Ni, Ni2+.
-    symbols = (re.search("[A-Z][a-z]?", label) for label in elements)
+    symbols = (re.search("[A-Z][a-z]?", label) for label in as_structure(structure).elements)
     present = {symbol[0] for symbol in symbols if symbol}
-    if header.composition is not None and set(header.composition) != present:
-        raise ValueError(
-            f"the structure is of {', '.join(sorted(present))}, the file's header says "
-            f"{', '.join(sorted(header.composition))}: give the structure of what was measured"
+    if header.composition and set(header.composition) != present:
+        warnings.warn(
+            f"the file's header says {', '.join(sorted(header.composition))}, the structure is of "
+            f"{', '.join(sorted(present))}: an impurity, or an entry left from another sample",
+            stacklevel=2,
         )
     names = ("qmin", "qmax", "qdamp", "qbroad", "scattering")
     stated = {name: getattr(header, name) for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -113,7 +114,9 @@ class Predictor:
         fixed: Collection[str],
     ) -> Prediction:
         ends = {"rmin": self._r[0], "rmax": min(self._r[-1], measured.r[-1]) + 0.01}
-        start = measured_parameters(measured, structure.atoms, **(ends | given))
+        with warnings.catch_warnings(record=True) as doubts:
+            warnings.simplefilter("always")
+            start = measured_parameters(measured, structure.atoms, **(ends | given))
         kept = set(fixed) | (set(ABSORBABLE) - self._refined)
         found = refine_host(structure.atoms, measured.r, measured.g, start, kept)
         calculated, scaled = self._traces(found)
@@ -127,6 +130,7 @@ class Predictor:
         fits = self._fits(found, kept, host, calculated, scaled)
         recipe = self.problem.recipe
         notes = [f"{structure.path}: {note}" for note in structure.notes]
+        notes += [str(doubt.message) for doubt in doubts]
         notes += notes_on_refinement(found, structure)
         notes += notes_on_training(recipe, self._instrument or {}, found, kept)
         notes += notes_on_range(recipe, self._r, found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from defectgen.hosts.cif import read_cif, read_structure
+from defectgen.hosts.cif import read_cif, read_with_notes
 from defectgen.hosts.host import Host
 from pdfcalc import AtomicStructure
 
@@ -25,7 +25,7 @@ class Structure:
 
     @classmethod
     def read(cls, path: Path) -> Structure:
-        atoms, notes = read_structure(path)
+        atoms, notes = read_with_notes(path)
         try:
             accepted = read_cif(path)
         except ValueError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defectgen.hosts.cif import read_cif, read_cif_folder, read_structure
+from defectgen.hosts.cif import read_cif, read_cif_folder, read_structure, read_with_notes
 from defectgen.hosts.elements import debye_uiso
 from pdfcalc.crystals.periodic import nearest_neighbour
 
@@ -350,8 +350,9 @@ def test_structure_of_a_compound(tmp_path):
     columns = (*OCCUPANCY, "U_iso_or_equiv")
     atoms = ["Na 0 0 0 1 0.02", "Cl 0.5 0.5 0.5 0.9 0.03"]
     path.write_text(cif(cubic(5.64), atoms, FACES, columns=columns))
-    structure, notes = read_structure(path)
-    assert notes == ()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        structure = read_structure(path)
     assert sorted(structure.elements) == ["Cl"] * 4 + ["Na"] * 4
     assert nearest_neighbour(structure.lattice, structure.frac) == pytest.approx(2.82)
     chlorine = structure.elements == "Cl"
@@ -362,6 +363,6 @@ def test_structure_of_a_compound(tmp_path):
         ValueError, match=r"no usable Uiso of Na, Cl, .* --uiso Na=0\.01 --uiso Cl="
     ):
         read_structure(path)
-    structure, notes = read_structure(path, {"Na": 0.02, "Cl": 0.03})
+    structure, notes = read_with_notes(path, {"Na": 0.02, "Cl": 0.03})
     assert dict(zip(structure.elements, structure.uiso, strict=True)) == {"Na": 0.02, "Cl": 0.03}
     assert "no usable Uiso of Na: 0.02 A^2 used, as given" in notes

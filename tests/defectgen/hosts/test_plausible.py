@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from defectgen.hosts.cif import read_cif, read_structure
+from defectgen.hosts.cif import read_cif, read_with_notes
 from defectgen.hosts.elements import debye_uiso, metals
 from defectgen.hosts.library import embedded_library
 from defectgen.hosts.plausible import _window, objection_to_volume
@@ -27,10 +27,10 @@ def test_displacements_that_the_metal_cannot_have_are_replaced_and_said(tmp_path
     assert entry.host.uiso_source == "debye"
     assert any(f"Uiso of {element}1 ({uiso:.4g} A^2) left out" in note for note in entry.notes)
     assert any("Debye value at 300 K" in note for note in entry.notes)
-    structure, notes = read_structure(path)
+    structure, notes = read_with_notes(path)
     assert set(structure.uiso) == {debye_uiso(element)}
     assert notes == entry.notes
-    assert set(read_structure(path, 0.006)[0].uiso) == {0.006}
+    assert set(read_with_notes(path, 0.006)[0].uiso) == {0.006}
 
 
 @pytest.mark.parametrize("uiso", [0.0018, 0.007, 0.031])
@@ -49,7 +49,7 @@ def test_the_window_holds_the_debye_values_of_every_metal():
 def test_a_cage_of_a_compound_may_be_wider_than_any_metal(tmp_path):
     rows = ["Pt1 0 0 0 0.1", "O1 0.5 0.5 0.5 0.02"]
     (tmp_path / "a.cif").write_text(cif(cubic(4.5), rows, FACES, columns=UISO))
-    structure, notes = read_structure(tmp_path / "a.cif")
+    structure, notes = read_with_notes(tmp_path / "a.cif")
     assert set(structure.uiso) == {0.1, 0.02}
     assert notes == ()
 
@@ -59,7 +59,7 @@ def test_a_volume_that_the_metal_cannot_have(tmp_path, a):
     path = metal(tmp_path / "a.cif", "Cu", a, 0.007)
     with pytest.raises(ValueError, match=r"A\^3 per atom, where Cu takes 11.8: correct the cell"):
         read_cif(path)
-    _, (note,) = read_structure(path)
+    _, (note,) = read_with_notes(path)
     assert note.startswith("suspect: ")
 
 
@@ -80,4 +80,4 @@ def test_a_formula_of_another_element_is_a_contradiction(tmp_path):
     path = metal(tmp_path / "a.cif", "Cu", 3.615, 0.007, "_chemical_formula_sum Ni")
     with pytest.raises(ValueError, match="the formula is Ni, the atoms are Cu"):
         read_cif(path)
-    assert "Cu not in the formula" in read_structure(path)[1]
+    assert "Cu not in the formula" in read_with_notes(path)[1]

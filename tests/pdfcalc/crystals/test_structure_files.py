@@ -23,7 +23,7 @@ def test_cif_holds_all_that_the_pdf_depends_on(atoms, tmp_path):
     from defectgen.hosts.cif import read_structure
 
     write_structure(tmp_path / "atoms.cif", atoms)
-    back, _ = read_structure(tmp_path / "atoms.cif")
+    back = read_structure(tmp_path / "atoms.cif")
     parameters = PDFParameters(1.5, 15.0, 0.01, 0.6, 23.6, 0.03, 0.01)
     (_, g), (_, h) = calculate_pdf(atoms, parameters), calculate_pdf(back, parameters)
     np.testing.assert_allclose(g, h, atol=1e-5 * np.abs(g).max())

@@ -101,6 +101,7 @@ def write(path, header, *columns):
         (GETN, GrHeader(0.87, 27.0, scattering="neutron", temperature=15.0, composition=NI)),
         (GSAS, GrHeader(0.5, 21.5, None, None, "neutron", None, 1.066, NI)),
         ("#T G(R) PDF Ni\n#L R     G(R)\n", GrHeader()),
+        ("Q range from 0.6 to 25, i.e. all\n", GrHeader()),
         (PDFGUI, GrHeader(None, 27.0, 0.01, 0.02, "neutron")),
         (PDFFIT, GrHeader(scattering="xray")),
         ("", GrHeader()),
@@ -174,8 +175,7 @@ ROWS = "".join(f"{r} {g}\n" for r, g in zip(R.tolist(), G.tolist(), strict=True)
         ("#### start data\n#L r G\n", "line 2: no data"),
         ("only words\n", "line 1: no data"),
         ("#### start data\n1 2\n1.1 x\n", r"line 3: '1.1 x' is not a row of numbers: correct it"),
-        ("#### start data\n1 2\n1.1\n", r"line 3: 1 columns: expected 2 as above; correct"),
-        ("#### start data\n1 2 3 4 5 6\n", r"line 2: 6 columns: expected 2 to 5"),
+        ("#### start data\n1 2\n1.1\n", r"line 3: one column: expected r and G; correct"),
         ("1 2\n1.1 3\n1.1 4\n", r"line 3: r = 1.1, G = 4.0: r must .*increase.*remove"),
         ("1 2\n1.1 nan\n", r"line 2: r = 1.1, G = nan.*remove"),
         ("1 2\n1.1 -inf\n", r"line 2: r = 1.1, G = -inf.*remove"),
@@ -186,7 +186,6 @@ ROWS = "".join(f"{r} {g}\n" for r, g in zip(R.tolist(), G.tolist(), strict=True)
         ("1.0; 2.0\n", r"line 1: .*separate columns by blanks"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "line 3: binary, not text: export"),
         ("1 2\n" * 20, "line 2: r = 1.0"),
-        (ROWS + "1 0.5 0.1\n", "line 13: 3 columns: expected 2"),
     ],
 )
 def test_malformed_files_are_refused_by_name_and_line(tmp_path, content, message):
@@ -195,6 +194,57 @@ def test_malformed_files_are_refused_by_name_and_line(tmp_path, content, message
     with pytest.raises(ValueError, match=r"bad\.gr, " + message) as caught:
         read_gr(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "message"),
+    [
+        ("a.gr", "outputtype = fq\n#### start data\n", r"holds F\(Q\), not G\(r\), by its output"),
+        ("a.gr", "outputtype = sq\n#### start data\n", r"holds S\(Q\)"),
+        ("a.gr", "outputtype = xyz\n#### start data\n", "holds another function"),
+        ("a.gr", "#### start data\n#L Q($\\AA^{-1}$)  F($\\AA^{-1}$)\n", "a function of Q or"),
+        ("a.gr", "# Q S(Q)\n", "a function of Q or angle"),
+        ("a.dat", "# 2theta  counts\n", "a function of Q or angle"),
+        ("a.gr", "#L r(A) g(r)\n", r"g\(r\) is not G\(r\)"),
+        ("a.gr", "# r RDF\n", "RDF is not"),
+        ("a.gr", "# r T(r)\n", r"T\(r\) is not"),
+        ("a.gr", " 12\nnickel at 300 K\n", "the mark of RMCProfile's files"),
+        ("a.fq", "", r"ends in .fq holds F\(Q\)"),
+        ("a.sq", "# nickel\n", r"ends in .sq holds S\(Q\)"),
+    ],
+)
+def test_other_functions_are_named_and_refused(tmp_path, name, header, message):
+    path = write(tmp_path / name, header, R, G)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_gr(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).endswith("in 1/A^2, as columns r and G")
+
+
+def test_a_curve_that_goes_to_one_is_refused(tmp_path):
+    r = np.arange(0, 20, 0.02)
+    g = np.where(r < 2, 0.0, 1 + np.exp(-r) * np.sin(5 * r))
+    with pytest.raises(ValueError, match=r"goes to 1, as g\(r\) and S\(Q\) do"):
+        read_gr(write(tmp_path / "a.gr", "", r, g))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([GETX3, GETX2, GETN, GSAS, PDFFIT, "", "# r G(r)\n"]),
+    st.lists(st.lists(st.sampled_from(["0", "1e-3", "nan", "-7.5"]), max_size=6), min_size=12),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from([" ", "\t", "   "]),
+)
+def test_further_columns_change_nothing(tmp_path_factory, header, further, end, blank):
+    rows = [
+        blank.join([repr(r), repr(g), *more])
+        for r, g, more in zip(R.tolist(), G.tolist(), further, strict=False)
+    ]
+    path = tmp_path_factory.getbasetemp() / "columns.gr"
+    path.write_bytes(end.join([*header.splitlines(), *rows, ""]).encode())
+    found = read_gr(path)
+    np.testing.assert_array_equal(found.r, R)
+    np.testing.assert_array_equal(found.g, G)
 
 
 def test_what_is_no_file_is_refused(tmp_path):

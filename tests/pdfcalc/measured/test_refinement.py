@@ -199,8 +199,8 @@ def test_the_header_gives_the_start():
     isotope = AtomicStructure(np.eye(3), [[0, 0, 0]], ["58-Ni"], [0.005])
     assert measured_parameters(file, isotope).qmax == 22.0
     copper = AtomicStructure(np.eye(3), [[0, 0, 0]], ["Cu"], [0.005])
-    with pytest.raises(ValueError, match=r"structure is of Cu, the file's header says Ni: give"):
-        measured_parameters(file, copper)
+    with pytest.warns(UserWarning, match=r"header says Ni, the structure is of Cu: an impurity"):
+        assert measured_parameters(file, copper).qmax == 22.0
     silent = GrFile(file.r, file.g, None, GrHeader())
     with pytest.raises(ValueError, match=r"does not state qmax.*: give qmax"):
         measured_parameters(silent, copper)
