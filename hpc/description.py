@@ -182,8 +182,10 @@ def read_description(path: Path | None, limit: int | None = None) -> RunDescript
     if path is not None:
         try:
             values = tomllib.loads(read_file(path).decode("utf-8-sig"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             raise ValueError(f"{path} is not a TOML file: {error}") from None
+        except RecursionError:
+            raise ValueError(f"{path} is not a run description: nested too deeply") from None
     try:
         description = RunDescription.model_validate(values)
         source = description.source

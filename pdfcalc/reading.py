@@ -50,7 +50,7 @@ def read_file(path: str | os.PathLike[str], largest: int = SMALL) -> bytes:
         content = file.read(min(os.fstat(file.fileno()).st_size, largest) + 1)
     if len(content) > largest:
         text = f"more than {largest / 2**20:.0f} MiB, too much for such a file"
-        raise UnusableFile(errno.EFBIG, text, str(path))
+        raise UnusableFile(errno.EINVAL, text, str(path))
     return content
 
 

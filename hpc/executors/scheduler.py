@@ -106,7 +106,7 @@ def _read_scheduler_file(path: Path) -> str:
         )
     try:
         return str(json.loads(content)["address"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ValueError(f"--scheduler {path}: not a scheduler file, it names no address") from None
 
 

@@ -101,7 +101,7 @@ def _says_that_it_is_ours(path: Path) -> bool:
     try:
         attributes = json.loads(read_file(path / "zarr.json"))["attributes"]
         return attributes.keys() >= {"run", "input_hash"}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return False
 
 

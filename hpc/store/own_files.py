@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import json
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from zarr.storage import LocalStore
 
-from pdfcalc.reading import require_regular
+from pdfcalc.reading import UnusableFile, require_regular
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
@@ -24,7 +26,7 @@ class OwnFiles(LocalStore):
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
         self._require_file(key)
-        return await super().get(key, prototype, byte_range)
+        return self._shallow(key, await super().get(key, prototype, byte_range))
 
     def get_sync(
         self,
@@ -34,7 +36,19 @@ class OwnFiles(LocalStore):
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
         self._require_file(key)
-        return super().get_sync(key, prototype=prototype, byte_range=byte_range)
+        found = super().get_sync(key, prototype=prototype, byte_range=byte_range)
+        return self._shallow(key, found)
+
+    def _shallow(self, key: str, found: Buffer | None) -> Buffer | None:
+        """What was found, if it is no JSON that no reader gets to the bottom of."""
+        if found is not None and key.endswith("zarr.json"):
+            try:
+                with suppress(ValueError):  # which zarr tells better
+                    json.loads(found.to_bytes())
+            except RecursionError:
+                path = str(self.root / key)
+                raise UnusableFile(errno.EINVAL, "nested too deeply", path) from None
+        return found
 
     def _require_file(self, key: str) -> None:
         with suppress(FileNotFoundError, NotADirectoryError):

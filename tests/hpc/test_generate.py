@@ -283,6 +283,9 @@ def test_a_host_that_fails_is_quarantined_alone(tmp_path):
         ("[pdf]\nrstep = 1e-9", "points up to rmax"),
         ("[pdf]\nqmax = 0", "pdf.qmax: Input should be greater than 0"),
         ("seed = ", "is not a TOML file"),
+        (f"a = {'[' * 20_000}{']' * 20_000}", "nested too deeply"),
+        (f"a = {'{b=' * 20_000}1{'}' * 20_000}", "nested too deeply"),
+        (f"seed = {'9' * 5_000}", "Exceeds the limit (4300 digits)"),
         (
             "[pdf]\nscattering = 'neutron'\n[defects]\nimpurities = ['Cu', 'Ac']",
             "no neutron scattering length is tabulated for Ac: leave it out",

@@ -38,6 +38,8 @@ class Metrics(BaseModel):
 class PartLeakage(BaseModel):
     """What a held-out part shares with training, as of `train.data.leakage`."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     hosts: PositiveInt
     hosts_in_training: NonNegativeInt
     nearest_training_host: dict[str, float] | None = None

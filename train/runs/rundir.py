@@ -224,7 +224,7 @@ def read_leakage(run: Path) -> dict[str, Any]:
 
 
 def _as_made(leakage: Leakage) -> dict[str, Any]:
-    return leakage.model_dump(exclude_unset=True)
+    return leakage.model_dump(exclude_none=True)
 
 
 def _split_content(run: Path) -> SplitContent:

@@ -24,7 +24,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
 
 REPORT = "DEFECTPDF_REPORT"
 """Variable with the file in which a process leaves its last line for `defectpdf launch`."""
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_ROOM = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free space there") | {
+    errno.EFBIG: "raise the limit of the size of files (ulimit -f)"
+}
+"""What helps where a file can't be written."""
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # Newer versions of typer bring their own click, so that the class has no fixed home.
@@ -47,8 +50,9 @@ def one_line(error: BaseException) -> str:
         line = f"{error.filename}: {error.strerror}"
     else:
         line = " ".join(str(error).split())
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
-        line += "; nothing written before is lost: free space there and run the same command again"
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        room = _NO_ROOM[error.errno]
+        line += f"; nothing written before is lost: {room} and run the same command again"
     remedy = remedy_of(error)
     return line if remedy is None or remedy in line else f"{line}: {remedy}"
 

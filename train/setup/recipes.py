@@ -92,8 +92,10 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise ValueError(f"--set {text}: give it as key=value")
     try:
         return key.strip(), json.loads(value)
-    except json.JSONDecodeError:
+    except ValueError:
         return key.strip(), value.strip()
+    except RecursionError:
+        raise ValueError(f"--set {key.strip()}: its value is nested too deeply") from None
 
 
 def _keys(recipe: type[Recipe]) -> Iterator[str]:

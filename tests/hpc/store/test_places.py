@@ -153,6 +153,19 @@ def test_no_reader_waits_for_what_is_out_of_place(oracle, tmp_path, substitute):
         shutil.move(elsewhere, store / place)
 
 
+@pytest.mark.parametrize("place", ["zarr.json", "label/zarr.json", "library.json"])
+def test_json_nested_without_end_is_named_and_put_right(oracle, tmp_path, execute, place):
+    store = Path(shutil.copytree(oracle, tmp_path / "store.zarr"))
+    (store / place).write_text("[" * 100_000 + "]" * 100_000)
+    for read in (status, Dataset.open, lambda path: atoms_of_row(path, 0, 0)):
+        with suppress(OSError, ValueError):
+            read(store)
+    assert place in told_by_verify(store)
+    (tmp_path / "run.toml").write_text(TOML)
+    generate(store, read_description(tmp_path / "run.toml"), execute, repair=True)
+    assert files_of(store) == files_of(oracle)
+
+
 def test_a_store_without_its_ledger_says_what_helps(oracle, tmp_path, execute):
     store = Path(shutil.copytree(oracle, tmp_path / "store.zarr"))
     shutil.rmtree(store / "ledger")

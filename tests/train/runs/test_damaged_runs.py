@@ -129,6 +129,8 @@ def damages_of_json(content: dict[str, Any]) -> Iterator[tuple[str, Damage]]:
     for other in ([], None, 5, "text", {}):
         yield f"{other!r}", dumped(other)
     yield "not UTF-8", written(b'{"\xff": 1}')
+    yield "nested without end", written(b"[" * 100_000 + b"]" * 100_000)
+    yield "a number without end", written(b'{"epoch": ' + b"9" * 100_000 + b"}")
     for key, value in content.items():
         yield f"without {key}", dumped({k: v for k, v in content.items() if k != key})
         yield f"another type of {key}", dumped(content | {key: of_another_type(value)})
@@ -224,6 +226,23 @@ def test_any_damage_under_any_command(runs, tmp_path, capfd, file, command):
     # What is not read needs no more than a look.
     for damage in damages if command in NEEDED_BY[file] else ("deleted", "a pipe"):
         check(runs, tmp_path / "case", file, command, damage, capfd)
+
+
+@pytest.mark.parametrize(
+    "points",
+    ["[]", "[1, 1, 1]", "[2, 1]", "[1, NaN, 3]", "[1, Infinity]", "[1, 1e999]", '["1", 2]'],
+)
+def test_points_that_do_not_rise_are_refused(runs, tmp_path, capfd, points):
+    run = runs.copied(tmp_path / "run")
+    content = json.loads((run / "config.json").read_text())
+    content["problem"]["points"] = "these"
+    (run / "config.json").unlink()
+    (run / "config.json").write_text(json.dumps(content).replace('"these"', points))
+    for command in ("predict", "evaluate", "report"):
+        code, error = defectpdf(runs.arguments(command, run), capfd)
+        assert code == 2, error
+        assert error.startswith(f"defectpdf: error: {run / 'config.json'} is damaged (problem: ")
+        assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

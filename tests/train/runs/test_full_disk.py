@@ -100,7 +100,8 @@ def test_a_training_goes_on_once_there_is_space(disk, store_path, tmp_path, proc
             assert process.returncode == 2, output + errors
             assert errors.count("\n") == 1, errors
             assert f"{run}/" in errors
-            assert "free space there and run the same command again" in errors
+            assert "; nothing written before is lost: " in errors
+            assert errors.endswith(" and run the same command again\n")
             state = load_snapshot(run, read_config(run).token, CPU)
             assert state
             assert len(read_history(run)) >= len(state["history"])

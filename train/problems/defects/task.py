@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from train.data.examples import Examples
@@ -50,6 +50,13 @@ class DefectTask(Problem):
     trace: Trace
     points: tuple[float, ...] = Field(repr=False, min_length=2)
     """Along the trace: of G(r), r in A."""
+
+    @field_validator("points")
+    @classmethod
+    def _rise(cls, points: tuple[float, ...]) -> tuple[float, ...]:
+        if not (np.isfinite(points).all() and (np.diff(points) > 0).all()):
+            raise ValueError("must be finite and rise from each to the next")
+        return points
 
     @classmethod
     def of(cls, data: Dataset, recipe: DefectRecipe) -> Self:

@@ -43,6 +43,9 @@ def test_settings_are_json_or_text():
     assert parse_setting("precision=bfloat16") == ("precision", "bfloat16")
     with pytest.raises(ValueError, match="--set epochs: give it as key=value"):
         parse_setting("epochs")
+    with pytest.raises(ValueError, match="--set patience: its value is nested too deeply"):
+        parse_setting(f"patience={'[' * 5_000}{']' * 5_000}")
+    assert parse_setting(f"epochs={'9' * 5_000}") == ("epochs", "9" * 5_000)
 
 
 def test_what_no_gpu_has_run_must_be_asked_for():
