@@ -20,6 +20,7 @@ _UNQUOTED = re.compile(
     re.MULTILINE | re.DOTALL | re.VERBOSE | re.IGNORECASE,
 )
 """Text fields; names of blocks and values of several words that lack quotes; lists of CIF 2."""
+_OF_CRYSTALS = ("_cell", "_symmetry", "_space_group", "_atom", "_chemical_formula")
 _TRIPLE_QUOTED = re.compile(r"(\"{3}|'{3})(.*?)\1", re.DOTALL)
 _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -77,14 +78,15 @@ def structure_block(text: str) -> Tags:
         # gemmi knows the quotes of CIF 1: text fields hold the same.
         text = _TRIPLE_QUOTED.sub(r"\n;\2\n;\n", text)
     try:
-        blocks = list(cif.read_string(text))
+        blocks = list(cif.read_string(text, 0))
     except (ValueError, RuntimeError) as error:
         try:
-            blocks = list(cif.read_string(_UNQUOTED.sub(_quoted, text)))
+            blocks = list(cif.read_string(_UNQUOTED.sub(_quoted, text), 0))
         except (ValueError, RuntimeError):
             where = " ".join(str(error).split()).removeprefix("string:")
-            cause = "" if "duplicate" in where else "cut off, or a loop_ has uneven rows, "
-            raise ValueError(f"not valid CIF: {cause}line {where}") from None
+            raise ValueError(
+                f"not valid CIF: cut off, or a loop_ has uneven rows (line {where})"
+            ) from None
     all_tags = [(block.name, _tags(block)) for block in blocks]
     listing = [(name, tags) for name, tags in all_tags if "_atom_site_fract_x" in tags]
     if not listing:
@@ -118,11 +120,13 @@ def _tags(block) -> dict[str, list[str | None]]:
         else:
             continue
         for tag, values in pairs:
-            texts = map(cif.as_string, values)
+            name, texts = tag.lower().replace(".", "_"), map(cif.as_string, values)
             # Some programs write what is absent in quotes.
-            found[tag.lower().replace(".", "_")] = [
-                None if text.strip() in ("", ".", "?") else text for text in texts
-            ]
+            read = [None if text.strip() in ("", ".", "?") else text for text in texts]
+            before = found.setdefault(name, read)
+            if any(before) and any(read) and before != read and name.startswith(_OF_CRYSTALS):
+                raise ValueError(f"{name} is given twice, as {before[0]} and {read[0]}: keep one")
+            found[name] = before if any(before) else read
     return found
 
 

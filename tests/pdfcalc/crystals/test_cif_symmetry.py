@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import gemmi
+import numpy as np
 import pytest
 
 from pdfcalc.crystals.cif import describe, expand
+from pdfcalc.crystals.cif_symmetry import Operations, symmetry_of
 
 CUBE = "data_a\n" + "".join(
     f"_cell_length_{axis} 3.6\n_cell_angle_{angle} 90\n"
@@ -121,3 +124,49 @@ def test_the_cell_tells_hexagonal_from_rhombohedral_axes(gamma, c, atoms):
 def test_several_settings_with_as_many_atoms_are_not_guessed_between():
     with pytest.raises(ValueError, match="not which of its settings"):
         atoms("_symmetry_space_group_name_H-M 'F d -3 m'\n")
+
+
+def as_set(operations: Operations) -> set[bytes]:
+    rotations, translations = operations
+    rows = np.concatenate([rotations.reshape(-1, 9), np.rint(translations * 24) % 24], axis=1)
+    return {row.tobytes() for row in rows.astype(np.int8)}
+
+
+def of_table(setting: gemmi.SpaceGroup) -> set[bytes]:
+    operations = list(setting.operations())
+    rotations = np.array([operation.rot for operation in operations]) // gemmi.Op.DEN
+    return as_set((rotations, np.array([op.tran for op in operations]) / gemmi.Op.DEN))
+
+
+def test_every_setting_of_the_tables_is_known_by_each_of_its_names():
+    table = list(gemmi.spacegroup_table())
+    assert len(table) == 564
+    for setting in table:
+        expected = of_table(setting)
+        for tag, name, is_unique in (
+            ("_space_group_name_hall", setting.hall, True),
+            ("_space_group_name_h-m_alt", setting.xhm(), True),
+            ("_space_group_name_h-m_alt", setting.xhm().replace(" ", ""), False),
+            ("_space_group_name_h-m_alt", setting.short_name(), False),
+            ("_space_group_it_number", str(setting.number), False),
+        ):
+            found = [as_set(operations) for operations in symmetry_of({tag: [name]}).settings]
+            assert expected in found, name
+            assert len(found) == 1 or not is_unique, name
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        *[("C m c a", 64), ("C m c e", 64), ("A b m 2", 39), ("A e m 2", 39), ("C c c a :1", 68)],
+        *[("R 3 m :H", 160), ("R -3 m H", 166), ("R-3m:R", 166), ("A -1", 2), ("I 2/m", 12)],
+        *[("F d -3 m S", 227), ("Fd-3mZ", 227), ("I 41/a m d Z", 141), ("F 4/m m m", 139)],
+        *[("P 6(3)/m m c", 194), ("P 6_3/mmc", 194), ("P 6~3~/mmc", 194), ("F m 3 m", 225)],
+        *[("F 4/m -3 2/m", 225), ("C 2/m 2/c 21/a", 64), ("P 6\u2083/m m c", 194), ("FM-3M", 225)],
+    ],
+)
+def test_names_as_people_write_them(name, number):
+    tags = {"_symmetry_space_group_name_h-m": [name]}
+    assert symmetry_of(tags | {"_space_group_it_number": [str(number)]}).settings
+    with pytest.raises(ValueError, match="contradict each other"):
+        symmetry_of(tags | {"_space_group_it_number": ["75"]})
