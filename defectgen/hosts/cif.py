@@ -34,6 +34,7 @@ from pdfcalc.crystals.cif import (
 )
 from pdfcalc.crystals.cif_displacements import first_of
 from pdfcalc.crystals.periodic import in_order, nearest_neighbour, wrapped
+from pdfcalc.crystals.symbols import element_of
 from pdfcalc.reading import read_file
 
 SYMMETRY_TOLERANCE = 0.01
@@ -158,7 +159,7 @@ def read_with_notes(
 
     def complete(description: Description, crystal: Crystal) -> tuple[list[float], list[str]]:
         used, notes = _completed(description, uiso)
-        (element, *others) = {atom.element for atom in description.atoms}
+        (element, *others) = {element_of(atom.element) for atom in description.atoms}
         if not others and is_metallic(description):
             volume = abs(np.linalg.det(crystal.lattice)) / len(crystal.row)
             objection = objection_to_volume(element, volume, description.pressure)
@@ -184,13 +185,14 @@ def _completed(
     for i, atom in enumerate(description.atoms):
         if own[i] is not None:
             continue
-        value = given.get(atom.element) if isinstance(given, Mapping) else given
+        element = element_of(atom.element)
+        value = given.get(element) if isinstance(given, Mapping) else given
         source = "as given"
         if value is None and is_metallic(description):
-            value = debye_uiso(atom.element, temperature)
+            value = debye_uiso(element, temperature)
             source = f"the Debye value at {temperature:g} K"
         if value is None:
-            lacking.append(atom.element)
+            lacking.append(element)
         else:
             used[f"{value:.4g} A^2 used, {source}"].append(atom.label)
         own[i] = value

@@ -8,6 +8,7 @@ from functools import lru_cache
 from defectgen.hosts.elements import atomic_volume, debye_kind, debye_uiso, metals
 from pdfcalc.crystals.cif import Description
 from pdfcalc.crystals.cif_displacements import first_of
+from pdfcalc.crystals.symbols import element_of
 
 _ZERO_POINT = 0.7
 """Part of the zero-point motion that a displacement must reach; Debye temperatures are rough."""
@@ -19,7 +20,9 @@ _VOLUME = (0.5, 1.9)
 """Of the usual volume per atom: K has 0.5 of it at 9 GPa, delta-Pu 1.25, a cell that lacks half of
 its atoms 2."""
 _COMPRESSED = 0.25
-"""At a pressure that the file states: Cs has 0.31 of its usual volume at 8 GPa."""
+"""At a pressure of more than `_AMBIENT`: Cs has 0.31 of its usual volume at 8 GPa."""
+_AMBIENT = 0.1
+"""GPa"""
 
 
 def plausible_uiso(description: Description) -> tuple[list[float | None], list[str]]:
@@ -33,7 +36,7 @@ def plausible_uiso(description: Description) -> tuple[list[float | None], list[s
     usable: list[float | None] = []
     left_out: dict[str, list[str]] = defaultdict(list)
     for atom in description.atoms:
-        uiso, (low, high) = atom.moves.uiso, _window(atom.element)
+        uiso, (low, high) = atom.moves.uiso, _window(element_of(atom.element))
         usable.append(uiso if uiso is not None and low <= uiso <= high else None)
         if usable[-1] != uiso:
             usual = f"{atom.element} has {low:.2g} to {high:.2g} A^2 between 0 K and melting"
@@ -43,17 +46,18 @@ def plausible_uiso(description: Description) -> tuple[list[float | None], list[s
 
 
 def is_metallic(description: Description) -> bool:
-    return {atom.element for atom in description.atoms} <= set(metals())
+    return {element_of(atom.element) for atom in description.atoms} <= set(metals())
 
 
 def objection_to_volume(element: str, volume: float, pressure: float | None) -> str | None:
     """Why a metal can't have a volume per atom (A^3) at a pressure (GPa), if it can't."""
     usual = atomic_volume(element)
-    low = _COMPRESSED if pressure else _VOLUME[0]
+    is_compressed = pressure is not None and pressure > _AMBIENT
+    low = _COMPRESSED if is_compressed else _VOLUME[0]
     if low <= volume / usual <= _VOLUME[1]:
         return None
     remedy = "correct the cell (in angstrom) or the atoms"
-    if volume < usual and not pressure:
+    if volume < usual and not is_compressed:
         remedy += ", or add _diffrn_ambient_pressure (kPa)"
     return f"{volume:.3g} A^3 per atom, where {element} takes {usual:.3g}: {remedy}"
 

@@ -218,7 +218,9 @@ def expand(description: Description) -> Crystal:
     """
     symmetry = description.symmetry
     settings = [s for s in symmetry.settings if _is_kept_by(description.lattice, s[0])]
-    if not settings or (symmetry.are_listed and settings[0] is not symmetry.settings[0]):
+    # Of listed operations and the fuller ones of the group named, the cell must have both.
+    least = min(2, len(symmetry.settings)) if symmetry.are_listed else 1
+    if len(settings) < least:
         raise ValueError(
             "the cell's lengths and angles do not have the symmetry of its space group"
         )

@@ -66,6 +66,8 @@ def test_a_volume_that_the_metal_cannot_have(tmp_path, a):
 def test_pressure_allows_less_volume(tmp_path):
     with pytest.raises(ValueError, match="or add _diffrn_ambient_pressure"):
         read_cif(metal(tmp_path / "a.cif", "K", 4.0, 0.05))
+    with pytest.raises(ValueError, match="or add _diffrn_ambient_pressure"):
+        read_cif(metal(tmp_path / "a.cif", "K", 4.6, 0.05, "_diffrn_ambient_pressure 101.3"))
     pressure = "_diffrn_ambient_pressure 15000000"
     assert read_cif(metal(tmp_path / "b.cif", "K", 4.6, 0.05, pressure)).host.pressure == 15.0
 
@@ -74,6 +76,14 @@ def test_no_published_cell_is_objected_to():
     for host in embedded_library(published_only=True):
         volume = host.atoms.volume / len(host.frac)
         assert objection_to_volume(host.element, volume, host.pressure) is None, host.id
+
+
+def test_an_isotope_moves_as_its_element(tmp_path):
+    (tmp_path / "a.cif").write_text(cif(cubic(3.524), ["58Ni 0 0 0"], FACES))
+    structure, (*_, note) = read_with_notes(tmp_path / "a.cif")
+    assert set(structure.elements) == {"58-Ni"}
+    assert set(structure.uiso) == {debye_uiso("Ni")}
+    assert note.startswith("no usable Uiso of 58Ni")
 
 
 def test_a_formula_of_another_element_is_a_contradiction(tmp_path):

@@ -103,10 +103,18 @@ def test_hydrogen_that_is_not_listed_does_not_count():
     )
 
 
-@pytest.mark.parametrize("name", ["F m -3 m", "P 63/m m c"])
-def test_a_cell_must_have_the_symmetry_of_its_group(name):
+@pytest.mark.parametrize(
+    "text",
+    [
+        NAMED,
+        NAMED + operations("x,y,z"),
+        "_symmetry_space_group_name_H-M 'P 63/m m c'\n",
+        operations("x,y,z", "z,x,y", "y,z,x"),
+    ],
+)
+def test_a_cell_must_have_the_symmetry_of_its_group(text):
     tetragonal = CUBE.replace("_cell_length_c 3.6", "_cell_length_c 3.9")
-    description = describe(f"{tetragonal}_symmetry_space_group_name_H-M '{name}'{COPPER}".encode())
+    description = describe(f"{tetragonal}{text}{COPPER}".encode())
     with pytest.raises(ValueError, match="lengths and angles do not have the symmetry"):
         expand(description)
 
