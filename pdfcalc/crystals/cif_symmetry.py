@@ -34,7 +34,8 @@ _SYMBOL_TAGS = (
 )
 NUMBER_TAGS = ("_space_group_it_number", "_symmetry_int_tables_number")
 _OTHER_OPERATIONS = re.compile(r"_\w*(symop|symmetry_equiv|ssg|magn)\w*(xyz|algebraic)\w*")
-"""Tags of operations in more dimensions, or with time reversal."""
+_OTHER_NAMES = re.compile(r"_space_group_(magn|ssg)\w*(name|number)\w*|_\w*name_schoenflies")
+"""Tags in more dimensions, or with time reversal, and of symbols that leave the axes open."""
 _LARGE_NUMBER = re.compile(r"(?<![.\d])\d{3,}")
 
 AS_LISTED = "no symmetry operations; the atoms listed taken for the whole cell"
@@ -71,10 +72,11 @@ def symmetry_of(tags: Tags) -> Symmetry:
             listed = _listed(texts, named)
             return replace(listed, notes=(*listed.notes, unknown)) if unknown else listed
     for tag in tags:
-        if _OTHER_OPERATIONS.fullmatch(tag) and any(tags[tag]):
+        is_other = _OTHER_OPERATIONS.fullmatch(tag) or (not named and _OTHER_NAMES.fullmatch(tag))
+        if is_other and any(tags[tag]):
             raise ValueError(
-                f"its symmetry operations stand under {tag}, which is not read (magnetic or "
-                "modulated): add _space_group_symop_operation_xyz"
+                f"its symmetry is told by {tag}, which is not read: add "
+                "_space_group_symop_operation_xyz"
             )
     if unknown:
         raise ValueError(f"{unknown}: correct it, or add the symmetry operations")

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Collection
 from functools import lru_cache
 
 NO_ATOMS = frozenset({"va", "vac", "vc", "vacancy", "x", "xx", "du", "dum", "dummy"})
 """What files call vacancies, dummies and centres, in lower case."""
 
-_WATER = frozenset({"wat", "wa", "ow", "hoh"})
+_WATER = re.compile(r"(wat|wa|ow|hoh)([^a-z].*)?|(h2o|d2o|oh2).*", re.IGNORECASE)
 """Labels of the oxygen of water in mineralogical files."""
+_SEVERAL = re.compile(r"\s*[/,&]\s*[A-Z]")
 _SITES = frozenset({"T"})
 """Labels of tetrahedral sites more often than of tritium."""
 _SYMBOL = re.compile(r"(?:\((\d{1,3})\)|(\d{1,3})-?)?([A-Za-z]+)([^A-Za-z].*)?")
+_HEAVIEST = 98
+"""Atomic number of which crystals are known; NO3 and NH4 are not of heavier ones."""
 _MASS_ERROR = 0.04
 """u, by which tables of atomic masses differ."""
 _HYDROGEN = {1: "H", 2: "D", 3: "T"}
 
 
-def read_symbol(text: str, formula: Container[str] = ()) -> str | None:
+def read_symbol(text: str, formula: Collection[str] = ()) -> str | None:
     """The atom that a type symbol means, as `pdfcalc.AtomicStructure` has it; None for no atom.
 
     It is an element (Cu, CU), or an isotope (58Ni, (2)H, D), followed by digits, a charge or a
@@ -36,12 +39,14 @@ def read_symbol(text: str, formula: Container[str] = ()) -> str | None:
     letters = match[3] if match else ""
     if letters.lower() in NO_ATOMS and letters not in formula:
         return None
-    if letters.lower() in _WATER:
+    if _WATER.fullmatch(text.strip()):
         return "O"
     candidates = [c for c in _candidates(letters) if c in _elements()]
     element = next((c for c in candidates if c in formula), *candidates[:1] or [""])
     if not match or not element:
         raise ValueError(f"no element is called {text[:40]!r}")
+    if _SEVERAL.match(match[4] or ""):
+        raise ValueError(f"{text[:40]!r} names several elements: give each a row of its own")
     isotope = int(match[1] or match[2] or 0)
     if not isotope:
         return element
@@ -52,10 +57,11 @@ def read_symbol(text: str, formula: Container[str] = ()) -> str | None:
     return f"{isotope}-{element}"
 
 
-def read_label(text: str, formula: Container[str] = ()) -> str | None:
+def read_label(text: str, formula: Collection[str] = ()) -> str | None:
     """As of `read_symbol`, of the label of a site that has no type symbol."""
     atom = read_symbol(text, formula)
-    if atom in _SITES and atom not in formula:
+    known = {*formula, *map(element_of, formula)}
+    if (atom in _SITES and atom not in known) or (atom and known and element_of(atom) not in known):
         raise ValueError(f"{text[:40]!r} does not tell which element it is: add a type symbol")
     return atom
 
@@ -100,7 +106,8 @@ def _candidates(letters: str) -> list[str]:
 def _elements() -> frozenset[str]:
     import periodictable
 
-    return frozenset({"D", "T", *(e.symbol for e in periodictable.elements if e.number)})
+    known = (e.symbol for e in periodictable.elements if 0 < e.number <= _HEAVIEST)
+    return frozenset({"D", "T", *known})
 
 
 def _is_isotope(symbol: str, number: int) -> bool:

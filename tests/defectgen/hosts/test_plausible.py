@@ -12,7 +12,8 @@ UISO = ("label", "fract_x", "fract_y", "fract_z", "U_iso_or_equiv")
 
 
 def metal(path, element: str, a: float, uiso: object, extra: str = ""):
-    path.write_text(cif(cubic(a), [f"{element}1 0 0 0 {uiso}"], FACES, extra, UISO))
+    row = f"{element}1 {element} 0 0 0 {uiso}"
+    path.write_text(cif(cubic(a), [row], FACES, extra, ("label", "type_symbol", *UISO[1:])))
     return path
 
 

@@ -77,12 +77,18 @@ def test_a_list_that_lacks_the_identity_gets_it():
         ),
         (
             operations("x,y,z,+1", tag="_space_group_symop_magn_operation.xyz"),
-            "stand under _space_group_symop_magn_operation_xyz, which is not read",
+            "is told by _space_group_symop_magn_operation_xyz, which is not read",
         ),
         (
             operations("x1,x2,x3,x4", tag="_space_group_symop_ssg_operation_algebraic"),
-            "stand under _space_group_symop_ssg_operation_algebraic",
+            "is told by _space_group_symop_ssg_operation_algebraic",
         ),
+        (
+            NAMED + operations("x,y,z,+1", tag="_space_group_symop_magn_operation.xyz"),
+            "is told by _space_group_symop_magn_operation_xyz, which is not read",
+        ),
+        ('_space_group_magn.name_BNS "P_I 4/n"\n', "is told by _space_group_magn_name_bns"),
+        ("_space_group_name_Schoenflies O_h^5\n", "is told by _space_group_name_schoenflies"),
     ],
 )
 def test_what_is_not_understood_is_refused(text, message):
