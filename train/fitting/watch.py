@@ -18,7 +18,6 @@ from train.setup.endings import SIGNALS
 if TYPE_CHECKING:
     from train.setup.distributed import World
 
-_INTERRUPTED = 128 + signal.SIGINT
 _DUE = 1  # less than the number of any signal that we take
 _TWICE = 1.0
 """Seconds within which a terminal, Slurm and a launcher may bring us one and the same Ctrl-C."""
@@ -29,7 +28,8 @@ class StopRequested(Exception):
 
     def __init__(self, number: int) -> None:
         super().__init__(f"asked to stop by signal {number}")
-        self.exit_code = _INTERRUPTED if number == signal.SIGINT else 128 + signal.SIGTERM
+        interrupted = number == signal.SIGINT
+        self.exit_code = 128 + (signal.SIGINT if interrupted else signal.SIGTERM)
 
 
 class Watch:
@@ -82,30 +82,13 @@ def stopping() -> Iterator[None]:
     """Make the exit code of a request to stop, and a line where nobody has said one.
 
     Raises:
-        typer.Exit: with 130 after a second Ctrl-C in a `Watch`, 143 after another signal.
+        typer.Exit: with 130 after a Ctrl-C, 143 after another signal.
     """
-    # A KeyboardInterrupt while torch is imported would be swallowed by one of its modules.
-    own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if own:
-        signal.signal(signal.SIGINT, _end)
     try:
         yield
     except StopRequested as request:
         raise typer.Exit(request.exit_code) from None
     except KeyboardInterrupt:
-        _say_stopped()
-        raise typer.Exit(_INTERRUPTED) from None
-    finally:
-        if own:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _end(_number: int, _frame: FrameType | None) -> None:
-    _say_stopped()
-    os._exit(_INTERRUPTED)
-
-
-def _say_stopped() -> None:
-    if os.environ.get("RANK", "0") == "0":
-        # Not by print, in which the signal may have come.
-        os.write(sys.stderr.fileno(), b"defectpdf: stopped; the same command continues\n")
+        if os.environ.get("RANK", "0") == "0":
+            print("defectpdf: stopped; the same command continues", file=sys.stderr)
+        raise typer.Exit(128 + signal.SIGINT) from None

@@ -391,24 +391,6 @@ def test_a_watch_takes_ctrl_c_for_a_request_and_a_second_one_for_an_order():
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_no_library_can_swallow_a_ctrl_c():
-    code = """
-import os, signal
-from train.fitting.watch import stopping
-with stopping():
-    try:
-        os.kill(os.getpid(), signal.SIGINT)
-    except BaseException:
-        pass
-    print("went on")
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=_environment()
-    )
-    assert (result.returncode, result.stdout) == (130, "")
-    assert result.stderr == "defectpdf: stopped; the same command continues\n"
-
-
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
     command = [sys.executable, "-m", "train", tmp_path / "none.zarr", "--out", tmp_path / "run"]
     result = subprocess.run(command, capture_output=True, text=True, env=_environment())
