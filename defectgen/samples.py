@@ -8,6 +8,7 @@ are the settings that a run description has, and are found by name (`defectgen.p
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +86,13 @@ class Sample:
     atoms: Callable[[], AtomicStructure]
     lattice: LatticeView | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
+
+    def random(self, purpose: str) -> np.random.Generator:
+        """Random numbers of this sample alone, others for each purpose."""
+        seed, item, variant = self.key
+        digest = hashlib.sha256(f"{purpose}/{item}".encode()).digest()
+        words = np.frombuffer(digest[:16], dtype="<u4").tolist()
+        return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(*words, variant)))
 
 
 @dataclass(frozen=True)
