@@ -33,6 +33,7 @@ for command in (
     train.commands.train,
     train.commands.evaluate,
     train.commands.predict,
+    train.commands.refine,
     train.commands.baselines,
     train.commands.robustness,
     train.commands.explain,

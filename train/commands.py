@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from train.fitting.watch import stopping
+from train.measured import options
 
 DEFAULT_PROBLEM = "defects"
 
@@ -231,20 +232,17 @@ def export_model(
 
 def predict(
     run: Annotated[Path, typer.Argument(help="Finished run of `defectpdf train`.")],
-    measured: Annotated[list[Path], typer.Argument(help="Measured PDFs of one host, .gr.")],
+    measured: options.Measured,
     structure: Annotated[Path, typer.Option(help="The host without defects, CIF.")],
-    rmin: Annotated[float | None, typer.Option(help="First r to fit, A.")] = None,
-    rmax: Annotated[float | None, typer.Option(help="Last r to fit, A.")] = None,
-    qmin: Annotated[float | None, typer.Option(help="In place of the file's, 1/A.")] = None,
-    qmax: Annotated[float | None, typer.Option(help="In place of the file's, 1/A.")] = None,
-    qdamp: Annotated[float | None, typer.Option(help="Start or, fixed, value, 1/A.")] = None,
-    qbroad: Annotated[float | None, typer.Option(help="Start or, fixed, value, 1/A.")] = None,
-    scale: Annotated[float | None, typer.Option(help="Start or, fixed, value.")] = None,
-    scattering: Annotated[str | None, typer.Option(help="xray or neutron.")] = None,
-    fix: Annotated[
-        list[str] | None,
-        typer.Option(metavar="scale|cell|uiso|qdamp|qbroad|delta2", help="Keep it; repeatable."),
-    ] = None,
+    rmin: options.RMin = None,
+    rmax: options.RMax = None,
+    qmin: options.QMin = None,
+    qmax: options.QMax = None,
+    qdamp: options.QDamp = None,
+    qbroad: options.QBroad = None,
+    scale: options.Scale = None,
+    scattering: options.Scattering = None,
+    fix: options.Fix = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for a figure of each file, .svg.")
     ] = None,
@@ -253,20 +251,10 @@ def predict(
     """Refine the host against measured PDFs, then say which defect it has, or refuse to."""
     from train.measured.predictor import predict_files
 
-    stated = {
-        "rmin": rmin,
-        "rmax": rmax,
-        "qmin": qmin,
-        "qmax": qmax,
-        "qdamp": qdamp,
-        "qbroad": qbroad,
-        "scale": scale,
-        "scattering": scattering,
-    }
-    given = {name: value for name, value in stated.items() if value is not None}
+    ranges = {"rmin": rmin, "rmax": rmax, "qmin": qmin, "qmax": qmax}
+    given = options.given(**ranges, qdamp=qdamp, qbroad=qbroad, scale=scale, scattering=scattering)
     if out:
-        _refuse_one_name(measured)
-        out.mkdir(parents=True, exist_ok=True)
+        options.prepare(out, measured)
     failed = False
     for found in predict_files(run, structure, measured, given, fix or []):
         if isinstance(found, ValueError):
@@ -287,9 +275,41 @@ def predict(
         raise typer.Exit(2)
 
 
-def _refuse_one_name(measured: list[Path]) -> None:
-    """Raise ValueError if figures of two files would have the same name."""
-    by_stem: dict[str, Path] = {}
-    for file in measured:
-        if (first := by_stem.setdefault(file.stem, file)) is not file:
-            raise ValueError(f"{first} and {file} would both be {file.stem}.svg in --out")
+def refine(
+    structure: Annotated[Path, typer.Argument(help="CIF file of the crystal.")],
+    measured: options.Measured,
+    rmin: options.RMin = None,
+    rmax: options.RMax = None,
+    qmin: options.QMin = None,
+    qmax: options.QMax = None,
+    qdamp: options.QDamp = None,
+    qbroad: options.QBroad = None,
+    scale: options.Scale = None,
+    scattering: options.Scattering = None,
+    fix: options.Fix = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a .fgr and a figure of each file, and summary.csv."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a file.")] = False,
+) -> None:
+    """Refine a crystal against measured PDFs: scale, cell, Uiso, instrument, delta2."""
+    from train.measured.refining import Refined, refine_files, write_refined
+
+    ranges = {"rmin": rmin, "rmax": rmax, "qmin": qmin, "qmax": qmax}
+    given = options.given(**ranges, qdamp=qdamp, qbroad=qbroad, scale=scale, scattering=scattering)
+    if out:
+        options.prepare(out, measured)
+    every: list[Refined] = []
+    for found in refine_files(structure, measured, given, fix or []):
+        if isinstance(found, ValueError):
+            typer.echo(f"defectpdf: error: {found}", err=True)
+            continue
+        every.append(found)
+        typer.echo(json_module.dumps(found.record()) if json else found.line())
+        for note in [] if json else found.notes:
+            typer.echo(f"  note: {note}")
+    for path in write_refined(every, out) if out else ():
+        typer.echo(f"wrote {path}", err=True)
+    if len(every) < len(measured):
+        raise typer.Exit(2)

@@ -92,6 +92,31 @@ def write_gr(
     Args:
         structure: of which G(r) was calculated; its displacements enter the header.
     """
+    rows = [f"{x:.10g} {y:.8g}" for x, y in zip(r, g, strict=True)]
+    _write(path, parameters, structure, "r($\\AA$)  G($\\AA^{-2}$)", rows)
+
+
+def write_fit(
+    path: str | os.PathLike[str],
+    r: np.ndarray,
+    g: np.ndarray,
+    g_calculated: np.ndarray,
+    parameters: PDFParameters,
+    structure: AtomicStructure,
+) -> None:
+    """Write a refinement as PDFgui saves one: r, calculated G, zeros, and measured - calculated."""
+    columns = zip(r, g_calculated, g - g_calculated, strict=True)
+    rows = [f"{x:.10g} {y:.8g} 0 0 {difference:.8g}" for x, y, difference in columns]
+    _write(path, parameters, structure, "r(A) G(r) d_r d_Gr Gdiff", rows)
+
+
+def _write(
+    path: str | os.PathLike[str],
+    parameters: PDFParameters,
+    structure: AtomicStructure | None,
+    labels: str,
+    rows: list[str],
+) -> None:
     header = [
         "[DEFAULT]",
         f"mode = {parameters.scattering}",
@@ -102,9 +127,8 @@ def write_gr(
         *([f"uiso = {uiso_in_words(structure)}"] if structure else []),
         "",
         "#### start data",
-        "#L r($\\AA$)  G($\\AA^{-2}$)",
+        f"#L {labels}",
     ]
-    rows = [f"{x:.10g} {y:.8g}" for x, y in zip(r, g, strict=True)]
     text = "\n".join(header + rows) + "\n"
     write_atomically(Path(path), lambda beside: beside.write_text(text))
 

@@ -64,6 +64,17 @@ class Refinement:
     rw: float
     converged: bool
 
+    def record(self) -> dict[str, Any]:
+        """For JSON, without the curves."""
+        return {
+            "rw": self.rw,
+            "converged": self.converged,
+            "rmin": float(self.r[0]),
+            "rmax": float(self.r[-1]),
+            "values": self.values,
+            "uncertainties": self.uncertainties,
+        }
+
 
 def measured_parameters(
     measured: GrFile,

@@ -19,7 +19,7 @@ from train.setup.endings import say_warnings
 
 COMMANDS = (
     *("library", "generate", "status", "verify", "export", "pdf"),
-    *("train", "evaluate", "predict", "baselines", "robustness", "explain", "report"),
+    *("train", "evaluate", "predict", "refine", "baselines", "robustness", "explain", "report"),
     *("export-model", "launch"),
 )
 CIF = fcc_cif("Cu", 3.615, 0.0065)

@@ -93,7 +93,6 @@ class Prediction:
 
     def record(self) -> dict[str, Any]:
         """For JSON, without the curves."""
-        found = self.refinement
         pairs = {"fraction": self.fraction, "contrast": self.contrast}
         estimates = {
             name: {"value": pair[0], "deviation": pair[1]} if pair else None
@@ -112,14 +111,7 @@ class Prediction:
             "objection": self.objection,
             "fits": {kind: fit.record() for kind, fit in self.fits.items()},
             "strangeness": self.strangeness,
-            "refinement": {
-                "rw": found.rw,
-                "converged": found.converged,
-                "rmin": float(found.r[0]),
-                "rmax": float(found.r[-1]),
-                "values": found.values,
-                "uncertainties": found.uncertainties,
-            },
+            "refinement": self.refinement.record(),
             "notes": list(self.notes),
         }
 

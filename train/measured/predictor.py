@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -17,7 +16,7 @@ from defectgen.point_defects.settings import IMPURITY_KINDS, DefectSettings, kin
 from hpc.observables.pdf import PDFSettings
 from pdfcalc import calculate_pdf
 from pdfcalc.measured.gr_files import GrFile, read_gr
-from pdfcalc.measured.refinement import BEYOND, Refinement, measured_parameters, refine_host
+from pdfcalc.measured.refinement import BEYOND, Refinement, refine_host
 from train.judging.calibration import read_calibration
 from train.judging.familiarity import REFUSED, Familiarity
 from train.measured.notes import (
@@ -27,6 +26,7 @@ from train.measured.notes import (
     notes_on_training,
 )
 from train.measured.prediction import Prediction, likeliest
+from train.measured.refining import start_of
 from train.measured.structure import Structure
 from train.models import Outputs
 from train.problems.defects.defect_fit import DefectFit, KindFit
@@ -114,9 +114,7 @@ class Predictor:
         fixed: Collection[str],
     ) -> Prediction:
         ends = {"rmin": self._r[0], "rmax": min(self._r[-1], measured.r[-1]) + 0.01}
-        with warnings.catch_warnings(record=True) as doubts:
-            warnings.simplefilter("always")
-            start = measured_parameters(measured, structure.atoms, **(ends | given))
+        start, doubts = start_of(measured, structure, ends | given)
         kept = set(fixed) | (set(ABSORBABLE) - self._refined)
         found = refine_host(structure.atoms, measured.r, measured.g, start, kept)
         calculated, scaled = self._traces(found)
@@ -129,9 +127,7 @@ class Predictor:
         far = {name: float(of[0]) for name, of in self.familiarity.strangeness(pairs).items()}
         fits = self._fits(found, kept, host, calculated, scaled)
         recipe = self.problem.recipe
-        notes = [f"{structure.path}: {note}" for note in structure.notes]
-        notes += [str(doubt.message) for doubt in doubts]
-        notes += notes_on_refinement(found, structure)
+        notes = [*structure.told, *doubts, *notes_on_refinement(found, structure)]
         notes += notes_on_training(recipe, self._instrument or {}, found, kept)
         notes += notes_on_range(recipe, self._r, found)
         _, highest = self._defects.fraction

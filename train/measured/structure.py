@@ -23,6 +23,11 @@ class Structure:
     notes: tuple[str, ...]
     """What was assumed of the file."""
 
+    @property
+    def told(self) -> list[str]:
+        """The notes, with the file's name."""
+        return [f"{self.path}: {note}" for note in self.notes]
+
     @classmethod
     def read(cls, path: Path) -> Structure:
         atoms, notes = read_with_notes(path)
