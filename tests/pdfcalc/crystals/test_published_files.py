@@ -21,7 +21,7 @@ from pdfcalc.crystals.cif import describe, expand
 from pdfcalc.crystals.symbols import element_of
 
 PACKAGES = Path(__file__).with_name("published_files.txt")
-MAGNETIC = "refused: its symmetry is told by _space_group_symop_magn_operation_xyz"
+MAGNETIC = "refused: its symmetry is told by _space_group_"
 NO_CRYSTAL = "refused: no atoms: the file has no _atom_site_fract_x"
 REPEATED = "duplicate tag _chemical_formula_sum"
 NO_CIF = "parse error"
