@@ -1,7 +1,8 @@
 """One crystal as a CIF file describes it: cell, symmetry operations, atoms, displacements.
 
-`cif_tags` splits the text, `cif_symmetry` finds the operations, `cif_displacements` how far atoms
-move, `symbols` which they are. Nothing here judges what the crystal is.
+`cif_tags` splits the text, `cif_symmetry` finds the operations, `cif_atoms` the atoms,
+`cif_displacements` how far they move, `symbols` which they are. Nothing here judges what the
+crystal is.
 """
 
 from __future__ import annotations
@@ -14,25 +15,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pdfcalc.crystals.cif_displacements import (
-    UISO_RANGE,
-    Displacement,
-    displacements,
-    first_of,
-    note_on_anisotropy,
-)
+from pdfcalc.crystals.cif_atoms import Atom, atoms_of
 from pdfcalc.crystals.cif_symmetry import NUMBER_TAGS, Operations, Symmetry, symmetry_of
-from pdfcalc.crystals.cif_tags import (
-    Tags,
-    column,
-    coordinate,
-    decoded,
-    given,
-    number,
-    structure_block,
-)
+from pdfcalc.crystals.cif_tags import Tags, decoded, given, number, structure_block
 from pdfcalc.crystals.structure import AtomicStructure
-from pdfcalc.crystals.symbols import element_of, read_label, read_symbol
+from pdfcalc.crystals.symbols import element_of
 from pdfcalc.reading import read_file
 
 MERGE_TOLERANCE = 0.1
@@ -44,14 +31,8 @@ LARGEST = 32 * 2**20
 MAXIMUM_IMAGES = 50_000
 """Most atoms times symmetry operations that are expanded."""
 
-MAXIMUM_COORDINATE = 1e3
-"""Fractional; beyond it a number has lost the digits that say where in the cell the atom is."""
-
 MAXIMUM_TEMPERATURE = 5000.0
 """K; no metal is a crystal at ambient pressure above 3700 K, and few have been studied above."""
-
-OCCUPANCY_ERROR = 0.05
-"""By which an occupancy may exceed 1, as refined ones do by their uncertainty."""
 
 METRIC_ERROR = 0.02
 """Part of the squared lengths by which a cell may miss the symmetry of its group."""
@@ -68,17 +49,6 @@ _TEMPERATURE_TAGS = (
 _LENGTHS = tuple(f"_cell_length_{axis}" for axis in "abc")
 _ANGLES = tuple(f"_cell_angle_{name}" for name in ("alpha", "beta", "gamma"))
 _PRESSURE_TAGS = ("_diffrn_ambient_pressure", "_cell_measurement_pressure")
-
-
-@dataclass(frozen=True)
-class Atom:
-    """One row of the file's list of atoms."""
-
-    label: str
-    element: str
-    frac: np.ndarray
-    occupancy: float
-    moves: Displacement
 
 
 @dataclass(frozen=True)
@@ -176,7 +146,7 @@ def describe(content: bytes) -> Description:
     tags = structure_block(text)
     lattice, cell_notes = _lattice(tags)
     formula = _formula(tags)
-    atoms, atom_notes = _atoms(tags, lattice, formula)
+    atoms, atom_notes = atoms_of(tags, lattice, formula)
     symmetry = symmetry_of(tags)
     notes += [*cell_notes, *atom_notes, *symmetry.notes]
     pressure = _optional(tags, _PRESSURE_TAGS, notes)
@@ -305,76 +275,6 @@ def _merged(lattice: np.ndarray, images: np.ndarray) -> np.ndarray:
         distinct.append(images[0] + (difference - np.rint(difference)).mean(axis=0))
         images = images[~near]
     return np.array(distinct)
-
-
-def _atoms(
-    tags: Tags, lattice: np.ndarray, formula: Mapping[str, float]
-) -> tuple[tuple[Atom, ...], list[str]]:
-    """The listed atoms, and what was left out or read as something else."""
-    labels = column(tags, "_atom_site_label") or column(tags, "_atom_site_type_symbol")
-    n = len(labels)
-    if n > MAXIMUM_IMAGES:
-        raise ValueError(f"too large: {n} atoms")
-    x, y, z = (column(tags, f"_atom_site_fract_{axis}") for axis in "xyz")
-    if not labels or {len(x), len(y), len(z)} != {n}:
-        raise ValueError("the list of atoms lacks labels or fractional coordinates")
-    types, occupancies, flags = (
-        column(tags, f"_atom_site_{name}") or [None] * n
-        for name in ("type_symbol", "occupancy", "calc_flag")
-    )
-    moving = displacements(tags, lattice, labels)
-    atoms, renamed, no_atoms, empty = [], {}, [], []
-    for i, given_label in enumerate(labels):
-        label = given_label or f"number {i + 1}"
-        symbol = types[i] or label
-        atom = None
-        if (flags[i] or "").lower() != "dum":
-            atom = read_symbol(symbol, formula) if types[i] else read_label(symbol, formula)
-        if atom is None:
-            no_atoms.append(label)
-            continue
-        if symbol != atom if types[i] else not symbol.upper().startswith(element_of(atom).upper()):
-            renamed[symbol] = atom
-        position = [
-            coordinate(values[i], f"_atom_site_fract_{axis} of {label}")
-            for axis, values in zip("xyz", (x, y, z), strict=True)
-        ]
-        if None in position or np.abs(np.array(position)).max() > MAXIMUM_COORDINATE:
-            raise ValueError(f"atom {label!r} has no usable coordinates")
-        occupancy = number(occupancies[i], f"_atom_site_occupancy of {label}")
-        if occupancy is not None and occupancy < 0:
-            raise ValueError(f"_atom_site_occupancy of {label} {occupancy:g} is negative")
-        if occupancy == 0:
-            empty.append(label)
-            continue
-        full = 1.0 if occupancy is None else occupancy
-        atoms.append(Atom(label, atom, np.array(position, float), full, moving[i]))
-    if not atoms:
-        raise ValueError("no atoms: all sites have occupancy 0 or are vacancies")
-    notes = [f"{symbol!r} read as {element}" for symbol, element in renamed.items()]
-    if no_atoms:
-        notes.append(f"left out, as vacancies or dummies: {first_of(no_atoms)}")
-    if empty:
-        notes.append(f"left out, as their occupancy is 0: {first_of(empty)}")
-    return tuple(atoms), notes + _doubts(atoms, formula)
-
-
-def _doubts(atoms: Sequence[Atom], formula: Mapping[str, float]) -> list[str]:
-    """What is not taken as it is written, and what disagrees with the formula."""
-    strangers = {element_of(atom.element) for atom in atoms} - set(map(element_of, formula))
-    notes = [f"{', '.join(sorted(strangers))} not in the formula"] if strangers and formula else []
-    if unusable := [
-        f"{atom.label} ({atom.moves.left_out:.4g} A^2)"
-        for atom in atoms
-        if atom.moves.left_out is not None
-    ]:
-        low, high = UISO_RANGE
-        notes.append(f"Uiso of {first_of(unusable)} left out: not in {low:g} to {high:g} A^2")
-    if labels := [atom.label for atom in atoms if atom.moves.anisotropic]:
-        notes.append(note_on_anisotropy(labels))
-    if labels := [atom.label for atom in atoms if atom.occupancy > 1 + OCCUPANCY_ERROR]:
-        notes.append(f"occupancies above 1 taken for 1: {first_of(labels)}")
-    return notes
 
 
 def _lattice(tags: Tags) -> tuple[np.ndarray, list[str]]:

@@ -43,7 +43,7 @@ def displacements(tags: Tags, lattice: np.ndarray, labels: list[str | None]) -> 
         candidates = []
         for tag, scale in _ISOTROPIC:
             values = column(tags, tag)
-            value = number(values[i], f"{tag} of {label}") if i < len(values) else None
+            value = number(values[i], f"{tag} of {label}") if values else None
             candidates += [] if value is None else [value * scale]
         own = tensors.get(label, [])
         if own:
@@ -92,6 +92,8 @@ def _tensors(tags: Tags, lattice: np.ndarray) -> dict[str, list[np.ndarray]]:
     for kind, scale, to_cartesian in kinds:
         names = [f"_atom_site_aniso_{kind}_{ij}" for ij in ("11", "22", "33", "12", "13", "23")]
         columns = [column(tags, name) for name in ("_atom_site_aniso_label", *names)]
+        if all(columns) and len(set(map(len, columns))) > 1:
+            raise ValueError(f"{names[0]} and its fellows are not as many as their labels")
         rows = zip(*columns, strict=True) if all(columns) else ()
         for label, *components in rows:
             values = [number(v, f"{n} of {label}") for v, n in zip(components, names, strict=True)]

@@ -102,6 +102,23 @@ def test_operations_may_have_a_name_that_no_table_has():
     assert any("'F 1 (no. 1)' is no space group of the tables" in note for note in notes)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("_atom_site_occupancy 1\n", "_atom_site_occupancy has 1 values for 2 atoms"),
+        ("_atom_site_u_iso_or_equiv 1\n", "_atom_site_u_iso_or_equiv has 1 values for 2 atoms"),
+        (
+            "loop_\n_atom_site_aniso_label\nCu1\nCu2\n"
+            + "".join(f"_atom_site_aniso_U_{ij} 0.01\n" for ij in (11, 22, 33, 12, 13, 23)),
+            "_atom_site_aniso_u_11 and its fellows are not as many as their labels",
+        ),
+    ],
+)
+def test_columns_must_have_a_value_for_each_atom(text, message):
+    with pytest.raises(ValueError, match=message):
+        describe(f"{CUBE}{NAMED}{text}{COPPER}Cu2 0.5 0 0\n".encode())
+
+
 def test_hydrogen_that_is_not_listed_does_not_count():
     assert (
         atoms(f"_chemical_formula_sum 'Cu H2'\n_cell_formula_units_Z 2\n{operations(*BODY)}")[0]
