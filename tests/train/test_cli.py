@@ -124,19 +124,6 @@ def test_what_a_pdf_assumes_of_its_file_is_said_and_written(tmp_path):
     assert "Uiso (A^2): Na 0.02, Cl 0.03" in out.stdout
     assert "uiso = Na 0.02, Cl 0.03\n" in (tmp_path / "salt.gr").read_text()
     assert read_gr(tmp_path / "salt.gr").r[-1] == pytest.approx(4.99)
-    everywhere = defectpdf("pdf", path, "--uiso", "0.03", "--rmax", 5)
-    rows = (tmp_path / "salt.gr").read_text().split("G($\\AA^{-2}$)\n")[1]
-    assert everywhere.stdout == rows
-
-
-@pytest.mark.parametrize("given", ["Cl=x", "Cl=", "0", "-1", "2", "nan"])
-def test_a_displacement_that_is_none_is_refused(tmp_path, given):
-    (tmp_path / "a.cif").write_text(CIF)
-    out = defectpdf("pdf", tmp_path / "a.cif", "--uiso", given)
-    assert out.returncode == 2
-    assert out.stderr == (
-        f"defectpdf: error: --uiso {given}: give a displacement in A^2 as 0.01 or Na=0.01\n"
-    )
 
 
 def test_a_warning_is_one_line(capsys):
@@ -182,6 +169,10 @@ def test_the_embedded_library():
         (["pdf", "missing.cif"], "missing.cif"),
         (["pdf", "missing.cif", "--delta2", "-1"], "delta2 = -1.0: must be finite"),
         (["pdf", "missing.cif", "--pair", "Cu"], "--pair Cu: give two elements as Cu-Au"),
+        (["pdf", "missing.cif", "--uiso", "Cl=x"], "--uiso Cl=x: give a displacement in A^2 as"),
+        (["pdf", "missing.cif", "--uiso", "nan"], "--uiso nan: give a displacement in A^2 as"),
+        (["pdf", "missing.cif", "--uiso", "0"], "--uiso 0: give a displacement in A^2 as 0.01"),
+        (["refine", "missing.cif", "missing.gr"], "missing.cif"),
         (["train", "missing.zarr", "--out", "run"], "missing.zarr"),
         (["train", "missing.zarr", "--out", "run", "--set", "epoch=9"], "did you mean epochs?"),
         (["evaluate", "missing", "missing.zarr"], "missing"),

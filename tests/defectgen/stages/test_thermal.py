@@ -31,7 +31,7 @@ def displacements(atoms: AtomicStructure, count: int, stage: Thermal) -> np.ndar
 @pytest.mark.parametrize("theta_over_t", [0.0, 1.0, 20.0])
 def test_what_is_moved_and_what_is_left_make_the_displacement(theta_over_t):
     atoms, stage = supercell(4), Thermal(theta_over_t=theta_over_t)
-    found = (displacements(atoms, 300, stage) ** 2).mean()
+    found = (displacements(atoms, 100, stage) ** 2).mean()
     (sample,) = stage.apply([Sample((0, "copper", 0), lambda: atoms)], Resources())
     left = sample.atoms().uiso[0]
     assert found + left == pytest.approx(0.006, rel=0.02)
@@ -49,7 +49,7 @@ def at_zero(x: float) -> float:
 @pytest.mark.parametrize(("theta_over_t", "formula"), [(0.0, classical), (1000.0, at_zero)])
 def test_near_atoms_move_together_as_the_formula_says(theta_over_t, formula):
     atoms = supercell(5)
-    found = displacements(atoms, 400, Thermal(theta_over_t=theta_over_t))
+    found = displacements(atoms, 200, Thermal(theta_over_t=theta_over_t))
     difference = atoms.frac - atoms.frac[0]
     distance = np.linalg.norm((difference - np.rint(difference)) @ atoms.lattice, axis=1)
     k = (6 * np.pi**2 * atoms.number_density) ** (1 / 3)
