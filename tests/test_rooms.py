@@ -23,7 +23,7 @@ ROOMS = {
     "defectgen": [
         "samples plugins",
         "hosts",
-        "sites",
+        "sites relaxation",
         "point_defects",
         "sources stages",
         "commands",

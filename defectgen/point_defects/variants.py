@@ -85,22 +85,7 @@ class HostSupercell:
 
     def atoms(self, variant: Variant) -> AtomicStructure:
         """The atoms of a variant in the supercell."""
-        repeats = self.crystal.sites.repeats
-        every = self.host_places
-        removed, added, own = variant.change.removed, variant.change.added, variant.change.own
-        gone = {(s, *c) for s, c in zip(removed.site.tolist(), removed.cell.tolist(), strict=True)}
-        kept = [
-            (s, *c) not in gone
-            for s, c in zip(every.site.tolist(), every.cell.tolist(), strict=True)
-        ]
-        filled = _joined(every[np.array(kept)], own, added)
-        n_own, n_added = self.n_atoms + variant.change.n_own, len(added.site)
-        return AtomicStructure(
-            self.crystal.sites.lattice,
-            (self.crystal.sites.frac[filled.site] + filled.cell) / repeats,
-            [self.host.element] * n_own + [variant.change.element] * n_added,
-            [self.host.uiso] * n_own + [variant.change.uiso] * n_added,
-        )
+        return self.crystal.changed(variant.change)
 
     @cached_property
     def count_range(self) -> tuple[int, int]:

@@ -115,6 +115,26 @@ class LatticeCrystal:
         """Atoms of the unchanged crystal."""
         return self.n_filled * int(np.prod(self.sites.repeats))
 
+    def kept(self, change: Change) -> Occupied:
+        """The atoms of the unchanged crystal that stay."""
+        stays = np.ones((self.n_filled, *self.sites.repeats), dtype=bool)
+        stays[(change.removed.site, *change.removed.cell.T)] = False
+        site, *cell = np.nonzero(stays)
+        return Occupied(site, np.stack(cell, axis=1))
+
+    def changed(self, change: Change) -> AtomicStructure:
+        """The atoms of the supercell with a change made to it: kept ones, own ones, added ones."""
+        filled = [self.kept(change), change.own, change.added]
+        cells = np.concatenate([some.cell for some in filled])
+        frac = self.sites.frac[np.concatenate([some.site for some in filled])]
+        n_own, n_added = self.n_atoms + change.n_own, len(change.added.site)
+        return AtomicStructure(
+            self.sites.lattice,
+            (frac + cells) / self.sites.repeats,
+            [self.element] * n_own + [change.element] * n_added,
+            [self.uiso] * n_own + [change.uiso] * n_added,
+        )
+
     def pdfs(
         self, changes: Sequence[Change], parameters: PDFParameters, points: Sequence[int]
     ) -> np.ndarray:
