@@ -26,6 +26,7 @@ from pdfcalc.kernels.counts import (
 _BITS = 21
 """Fractions of the supercell are told apart at 2^-21; three of them fit one 63-bit key."""
 _MOST_REPEATS = 32
+_PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31)
 
 
 _WITHOUT_RELATIONS = (math.sqrt(5) - 1) / 2
@@ -118,6 +119,10 @@ def find_sites(frac: np.ndarray, lattice: np.ndarray) -> tuple[Sites, Occupied]:
     for axis in range(3):
         trial = folded.copy()
         fewest = len(np.unique(_key(folded)))
+        # Where a number of cells shares sites, its prime factors do.
+        trials = (folded * np.where(np.arange(3) == axis, prime, 1) for prime in _PRIMES)
+        if all(len(np.unique(_key(some))) == fewest for some in trials):
+            continue
         for count in range(2, _MOST_REPEATS + 1):
             trial[:, axis] = folded[:, axis] * count
             sites = len(np.unique(_key(trial)))

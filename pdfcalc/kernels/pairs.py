@@ -6,77 +6,95 @@ import math
 
 import numpy as np
 
-from pdfcalc.kernels import SAME_PLACE, compiled
+from pdfcalc.kernels import compiled
 
 
 @compiled
-def bin_pairs(atoms, starts, n_cells, lattice, columns, periodic, cutoff, levels, moments):
+def bin_pairs(atoms, columns, box, steps, cutoff, levels, moments):
     """Add every pair of atoms within the cutoff, once, to the moments of its bin of distance.
 
     Args:
-        atoms: x, y, z (N,) in A and species (N,), sorted by the cell of a grid they are in.
-        starts: (n + 1,) the first atom of each cell of the grid.
-        n_cells: (3,) cells along each lattice vector.
-        lattice: (3, 3) vectors as rows, A, by which the grid repeats where `periodic`.
-        columns: (M, 4) where partners of a cell's atoms may be: cells away along the first two
-            vectors, and the least and most cells along the third. Of two opposite directions one;
-            the first column is the cell's own, upwards.
+        atoms: x, y, z (N,) in A, by column of a grid across z, and in a column by rising z, their
+            species (N,), and (N,) the next atom of another one.
+        columns: how many there are along each of two vectors (2,), the first atom of each (n + 1,),
+            the radius of a circle around each, A, and how many copies of its atoms each has below
+            and above those that pairs are counted of, one on the other; -1 for a particle.
+        box: (3, 3) vectors as rows, A, that the columns' grid spans and by which it repeats; the
+            third is along z.
+        steps: (M, 2) columns away where partners may be, of two opposite ones one; the first is the
+            column itself.
         levels: (S, S) the first histogram of each pair of species, -1 for pairs that don't count,
             and (S, S, n) their weights in it and those that follow.
-        moments: (L, B, 4) sums in each bin of weight * x^0 .. x^3, x the distance from the middle
-            of the bin, with unit bins.
+        moments: (B + 1, L, 2) sums in each bin up to the cutoff of weight and of weight * x, x the
+            distance from the middle of the bin, with unit bins; the last is for all beyond it.
     """
-    x, y, z, species = atoms
-    na, nb, nc = n_cells
-    per_bin = moments.shape[1] / cutoff
+    x, y, z, species, run_stop = atoms
+    (na, nb), starts, radius, copies = columns
+    first_level, shares = levels
+    size, n_levels = moments.shape[:2]
+    flat = moments.reshape(-1)
+    per_bin = (size - 1) / cutoff
+    height = box[2, 2]
     place = np.empty(len(x))
-    for a in range(na):
-        for b in range(nb):
-            for c in range(nc):
-                cell = (a * nb + b) * nc + c
-                if starts[cell] == starts[cell + 1]:
+    for column in range(na * nb):
+        a, b = column // nb, column % nb
+        count = (starts[column + 1] - starts[column]) // (2 * max(copies, 0) + 1)
+        begin = starts[column] + max(copies, 0) * count
+        for m in range(len(steps)):
+            to_a, to_b = a + steps[m, 0], b + steps[m, 1]
+            image_a, image_b = to_a // na, to_b // nb
+            is_image = image_a != 0 or image_b != 0
+            if is_image and copies < 0:
+                continue
+            partner = (to_a - image_a * na) * nb + to_b - image_b * nb
+            low, high = starts[partner], starts[partner + 1]
+            shift = image_a * box[0] + image_b * box[1]
+            middle = (to_a + 0.5) / na * box[0] + (to_b + 0.5) / nb * box[1]
+            first, last = low, low
+            for i in range(begin, begin + count):
+                across = math.sqrt((x[i] - middle[0]) ** 2 + (y[i] - middle[1]) ** 2) - radius
+                if across >= cutoff:
                     continue
-                for m in range(len(columns)):
-                    to_a, to_b = a + columns[m, 0], b + columns[m, 1]
-                    lowest, highest = c + columns[m, 2], c + columns[m, 3]
-                    image_a, image_b = to_a // na, to_b // nb
-                    if not periodic:
-                        if image_a != 0 or image_b != 0:
-                            continue
-                        lowest, highest = max(lowest, 0), min(highest, nc - 1)
-                    first = ((to_a - image_a * na) * nb + to_b - image_b * nb) * nc
-                    for image_c in range(lowest // nc, highest // nc + 1):
-                        shift = image_a * lattice[0] + image_b * lattice[1] + image_c * lattice[2]
-                        start = starts[first + max(lowest - image_c * nc, 0)]
-                        stop = starts[first + min(highest - image_c * nc, nc - 1) + 1]
-                        own = m == 0 and image_c == 0
-                        for i in range(starts[cell], starts[cell + 1]):
-                            begin = i + 1 if own else start
-                            dx, dy, dz = x[i] - shift[0], y[i] - shift[1], z[i] - shift[2]
-                            xs, ys, zs = x[begin:stop], y[begin:stop], z[begin:stop]
-                            for j in range(len(xs)):
-                                u, v, w = xs[j] - dx, ys[j] - dy, zs[j] - dz
-                                place[j] = math.sqrt(u * u + v * v + w * w) * per_bin
-                            _add_moments(
-                                place, species[begin:stop], species[i], levels, per_bin, moments
-                            )
+                along = math.sqrt(cutoff**2 - max(across, 0.0) ** 2)
+                dx, dy, dz = x[i] - shift[0], y[i] - shift[1], z[i] - shift[2]
+                if is_image:
+                    dz -= math.floor(dz / height) * height
+                # The next atom of a column has hardly other partners.
+                while first < high and z[first] < dz - along:
+                    first += 1
+                while first > low and z[first - 1] >= dz - along:
+                    first -= 1
+                while last < high and z[last] <= dz + along:
+                    last += 1
+                while last > low and z[last - 1] > dz + along:
+                    last -= 1
+                start = i + 1 if m == 0 else first
+                # Unsigned, since numba lets negative indices wrap at some cost.
+                for j in range(last - start):
+                    k = np.uint64(start + j)
+                    u, v, w = x[k] - dx, y[k] - dy, z[k] - dz
+                    distance = math.sqrt(u * u + v * v + w * w)
+                    place[np.uint64(j)] = min(distance * per_bin, size - 1.0)
+                run = start
+                while run < last:
+                    stop = min(run_stop[run], last)
+                    level = first_level[species[i], species[run]]
+                    if level >= 0:
+                        weights = shares[species[i], species[run]]
+                        places = place[run - start : stop - start]
+                        _add(places, weights, level, n_levels, flat)
+                    run = stop
 
 
 @compiled
-def _add_moments(place, others, one, levels, per_bin, moments):
-    first_level, shares = levels[0][one], levels[1][one]
-    least, most = SAME_PLACE * per_bin, moments.shape[1]
-    for j in range(len(others)):
-        other = others[j]
-        level = first_level[other]
-        if place[j] > least and place[j] < most and level >= 0:
-            # Unsigned, since numba lets negative indices wrap at some cost.
-            k = np.uint64(place[j])
-            x = place[j] - k - 0.5
-            for share in range(shares.shape[1]):
-                target = moments[np.uint64(level + share), k]
-                weight = shares[other, share]
-                target[0] += weight
-                target[1] += weight * x
-                target[2] += weight * x * x
-                target[3] += weight * x * x * x
+def _add(place, weights, level, n_levels, flat):
+    """Add pairs of like weights in some histograms to the moments of their bins, made flat."""
+    for share in range(len(weights)):
+        weight, offset = weights[share], np.uint64(level + share)
+        for j in range(len(place)):
+            at = place[j]
+            k = np.uint64(at)
+            x = at - k - 0.5
+            k = np.uint64(2) * (k * np.uint64(n_levels) + offset)
+            flat[k] += weight
+            flat[k + np.uint64(1)] += weight * x

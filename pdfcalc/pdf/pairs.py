@@ -1,18 +1,20 @@
 """The pairs engine: every pair of atoms by itself, for atoms anywhere.
 
-Pairs are found through a grid of cells, so that time grows with the number of atoms, and are not
+Pairs are found through a grid of columns, so that time grows with the number of atoms, and are not
 kept: each adds to the moments of a bin of distance, from which its pairs are shared between the
 points around the bin (Lagrange's cubic) as if each had been shared by itself.
 """
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from pdfcalc.crystals.structure import AtomicStructure
+from pdfcalc.kernels import SAME_PLACE
 from pdfcalc.kernels.pairs import bin_pairs
 from pdfcalc.pdf.parameters import PDFParameters
 from pdfcalc.pdf.peaks import longest_distance, sum_peaks
@@ -20,13 +22,30 @@ from pdfcalc.pdf.species import Species, SpeciesPair
 
 _BIN = 0.005
 """A; cubic shares over it change peaks that an instrument can see by parts in a million."""
-_CELL = 6.0
-"""Width of the cells in which partners are looked for, A."""
+_PARTS = 5
+"""Of a bin. In so small a part two moments tell enough of where its pairs are."""
+_COLUMN = 6.0
+"""Width of the columns in which partners are looked for, A."""
 _MOST_SUMS = 64
 """Different sums of Uiso that are kept apart; of more, peaks are interpolated between so many."""
 _NODES = np.array([-1.5, -0.5, 0.5, 1.5])
 _CUBIC = np.linalg.inv(np.vander(_NODES, increasing=True)).T
 """(4, 4) share of each of four points in a weight, as a polynomial of its place between them."""
+
+
+def _moments_of_bins() -> np.ndarray:
+    """(2 parts, 4) sums of x^0 .. x^3 over a bin from the number and the sum of x in each part.
+
+    Pairs are taken to lie evenly in their part, but for the sum: x^2 is 1/12 and x^3 0.15 x there.
+    """
+    middle = (np.arange(_PARTS) + 0.5) / _PARTS - 0.5
+    part, ones, none = 1 / _PARTS, np.ones(_PARTS), np.zeros(_PARTS)
+    number = [ones, middle, middle**2 + part**2 / 12, middle**3 + middle * part**2 / 4]
+    place = [none, part * ones, 2 * part * middle, 3 * part * middle**2 + 0.15 * part**3]
+    return np.stack([np.transpose(number), np.transpose(place)], axis=1).reshape(-1, 4)
+
+
+_OF_BINS = _moments_of_bins()
 
 
 def pair_peaks(
@@ -36,15 +55,16 @@ def pair_peaks(
     grid = parameters.extended_grid
     u_sums, levels = _levels(pairs)
     longest = longest_distance(grid, u_sums[-1], parameters)
-    moments = np.zeros((len(u_sums), int(np.ceil(longest / _BIN)), 4))
-    cutoff = _BIN * moments.shape[1]
-    atoms, starts, n_cells, lattice = _sorted_atoms(structure, pairs)
-    columns = _columns(lattice / n_cells[:, None], cutoff)
-    bin_pairs(atoms, starts, n_cells, lattice, columns, structure.periodic, cutoff, levels, moments)
-    shares = moments @ _CUBIC.T
-    points = np.zeros((moments.shape[1] + len(_NODES) - 1, len(u_sums)))
+    n_bins = int(np.ceil(longest / _BIN))
+    of_parts = np.zeros((n_bins * _PARTS + 1, len(u_sums), 2))
+    cutoff = _BIN * n_bins
+    bin_pairs(*_in_columns(structure, pairs, cutoff), cutoff, levels, of_parts)
+    of_parts[: round(SAME_PLACE / _BIN * _PARTS)] = 0
+    by_bin = of_parts[:-1].reshape(n_bins, _PARTS, len(u_sums), 2).swapaxes(1, 2)
+    shares = by_bin.reshape(n_bins, len(u_sums), -1) @ (_OF_BINS @ _CUBIC.T)
+    points = np.zeros((n_bins + len(_NODES) - 1, len(u_sums)))
     for node in range(len(_NODES)):
-        points[node : node + moments.shape[1]] += shares[:, :, node].T
+        points[node : node + n_bins] += shares[:, :, node]
     used = np.flatnonzero(points.any(axis=1))
     return sum_peaks((used - 1) * _BIN, points[used], u_sums, grid, parameters).sum(axis=0)
 
@@ -83,50 +103,54 @@ def _kinds(pairs: Sequence[SpeciesPair]) -> list[Species]:
     return list(kinds.values())
 
 
-def _sorted_atoms(
-    structure: AtomicStructure, pairs: Sequence[SpeciesPair]
-) -> tuple[tuple[np.ndarray, ...], np.ndarray, np.ndarray, np.ndarray]:
-    """The atoms of the pairs, sorted by the cell of a grid they are in.
-
-    Returns:
-        x, y, z in A and species, (N,) each, the first atom of each cell and the number of atoms
-        (n + 1,), cells along each axis (3,), and the vectors (3, 3) that the grid spans.
-    """
+def _in_columns(
+    structure: AtomicStructure, pairs: Sequence[SpeciesPair], cutoff: float
+) -> tuple[tuple[np.ndarray, ...], tuple[Any, ...], np.ndarray, np.ndarray]:
+    """The atoms of the pairs by columns along the third cell vector, as `bin_pairs` takes them."""
     kinds = _kinds(pairs)
     chosen = np.concatenate([kind.atoms for kind in kinds])
     species = np.repeat(np.arange(len(kinds)), [len(kind.atoms) for kind in kinds])
-    frac, lattice = structure.frac[chosen], structure.lattice
+    frac, box = structure.frac[chosen], _along_z(structure.lattice)
+    if not structure.periodic:
+        positions = frac @ structure.lattice
+        box = np.diag(np.ptp(positions, axis=0) + _COLUMN)
+        frac = (positions - positions.min(axis=0)) / np.diag(box)
+    heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0)
+    shape = np.maximum(1, heights[:2] / _COLUMN).astype(int)
+    frac = frac - np.floor(frac)
+    in_grid = np.minimum((frac[:, :2] * shape).astype(int), shape - 1)
+    column = np.ravel_multi_index(tuple(in_grid.T), tuple(shape))
+    x, y, z = (frac @ box).T
+    copies = -1
     if structure.periodic:
-        frac = frac - np.floor(frac)
-    else:
-        positions = frac @ lattice
-        lattice = np.diag(np.ptp(positions, axis=0) + _CELL)
-        frac = (positions - positions.min(axis=0)) / np.diag(lattice)
-    heights = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    n_cells = np.maximum(1, heights / _CELL).astype(int)
-    in_cell = np.minimum((frac * n_cells).astype(int), n_cells - 1)
-    cell = np.ravel_multi_index(tuple(in_cell.T), tuple(n_cells))
-    order = np.argsort(cell, kind="stable")
-    starts = np.searchsorted(cell[order], np.arange(n_cells.prod() + 1))
-    x, y, z = np.ascontiguousarray((frac[order] @ lattice).T)
-    return (x, y, z, species[order]), starts, n_cells, lattice
+        copies = math.ceil(cutoff / box[2, 2])
+        layers = np.arange(-copies, copies + 1)
+        z %= box[2, 2]
+        z[z == box[2, 2]] = 0.0  # what was just below 0
+        z = (z + box[2, 2] * layers[:, None]).ravel()
+        x, y, column, species = (np.tile(values, len(layers)) for values in (x, y, column, species))
+    order = np.lexsort([z, column])
+    x, y, z, species = (np.ascontiguousarray(values[order]) for values in (x, y, z, species))
+    ends = np.append(np.flatnonzero(np.diff(species)) + 1, len(species))
+    run_stop = ends[np.searchsorted(ends, np.arange(len(species)), side="right")]
+    starts = np.searchsorted(column[order], np.arange(shape.prod() + 1))
+    corners = np.array([box[0] / shape[0] + sign * box[1] / shape[1] for sign in (1, -1)])
+    radius = float(np.linalg.norm(corners[:, :2], axis=1).max()) / 2
+    columns = shape, starts, radius, copies
+    steps = _steps(box, shape, cutoff + 2 * radius)
+    return (x, y, z, species, run_stop), columns, box, steps
 
 
-def _columns(cell: np.ndarray, cutoff: float) -> np.ndarray:
-    """(M, 4) cells in which partners may be, as `bin_pairs` takes them; `cell` (3, 3) spans one."""
-    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    most = np.ceil(cutoff / heights).astype(int) + 1
-    away = np.indices(2 * most + 1).reshape(3, -1).T - most
-    # No two points of cells so far apart are nearer: by layers, and by the cells' diagonal.
-    diagonals = np.array(list(itertools.product((-1, 1), repeat=3))) @ cell
-    by_layers = ((np.abs(away) - 1) * heights).max(axis=1)
-    by_diagonal = np.linalg.norm(away @ cell, axis=1) - np.linalg.norm(diagonals, axis=1).max()
-    away = away[np.maximum(by_layers, by_diagonal) < cutoff]
-    columns, member = np.unique(away[:, :2], axis=0, return_inverse=True)
-    highest = np.zeros(len(columns), dtype=int)
-    np.maximum.at(highest, member.ravel(), away[:, 2])
-    lowest = np.zeros(len(columns), dtype=int)
-    np.minimum.at(lowest, member.ravel(), away[:, 2])
-    middle = len(columns) // 2
-    lowest[middle] = 0
-    return np.column_stack([columns, lowest, highest])[middle:]
+def _along_z(lattice: np.ndarray) -> np.ndarray:
+    """The cell turned so that its third vector is along z; both hands are as good."""
+    lower = np.linalg.cholesky((lattice @ lattice.T)[::-1, ::-1])
+    return lower[::-1, ::-1]
+
+
+def _steps(box: np.ndarray, shape: np.ndarray, farthest: float) -> np.ndarray:
+    """(M, 2) from a column to all within a distance across z, of two opposite ones one."""
+    across = box[:2, :2] / shape[:, None]
+    most = np.ceil(farthest * np.linalg.norm(np.linalg.inv(across), axis=0)).astype(int)
+    away = np.indices(2 * most + 1).reshape(2, -1).T - most
+    away = away[len(away) // 2 :]
+    return away[np.linalg.norm(away @ across, axis=1) < farthest]

@@ -165,3 +165,28 @@ def test_the_lattice_engine_refuses_a_particle():
     particle = AtomicStructure.finite([[0, 0, 0], [2.5, 0, 0]], ["Cu"] * 2, [0.01] * 2)
     with pytest.raises(ValueError, match="use engine='pairs'"):
         calculate_pdf(particle, PDFParameters(), "lattice")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_every_pair_is_met_once_whatever_the_cell(seed):
+    """Skewed cells of either hand, and atoms outside of them or on their edges."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 8))
+    lattice = rng.normal(size=(3, 3)) * 3
+    assume(np.linalg.norm(np.linalg.inv(lattice), axis=0).max() < 0.5)
+    frac = rng.choice([rng.uniform(-2, 2, (n, 3)), rng.integers(-2, 3, (n, 3)) - 1e-17])
+    elements = rng.choice(list(LENGTHS), n)
+    powers = np.array([LENGTHS[element] for element in elements])
+    assume(abs(powers.sum()) > 5)
+    structure = AtomicStructure(lattice, frac, elements, np.full(n, 0.02))
+    parameters = PDFParameters(0.0, 7.0, 0.05, qmax=None, scattering_lengths=LENGTHS)
+    _, g = calculate_pdf(structure, parameters, "pairs")
+    cells = np.indices((25,) * 3).reshape(3, -1).T - 12
+    expected = -4 * math.pi * n / structure.volume * parameters.r
+    for i, j in itertools.product(range(n), repeat=2):
+        d = np.linalg.norm((frac[j] - frac[i] + cells) @ lattice, axis=1)
+        d = d[(d > 0.01) & (d < 9)]
+        peaks = np.exp(-((parameters.r[:, None] - d) ** 2) / 0.08) / (d * math.sqrt(0.08 * math.pi))
+        expected += powers[i] * powers[j] * n / powers.sum() ** 2 * peaks.sum(axis=1)
+    np.testing.assert_allclose(g[1:], expected[1:], atol=2e-5 * np.abs(expected).max())
