@@ -210,7 +210,8 @@ class FreshDraws:
         """Draws of a store's hosts, by their place in the store, with its settings.
 
         Raises:
-            ValueError: there is no store, or it lacks the hosts that it was made from.
+            ValueError: there is no store, it lacks the hosts that it was made from, or stages
+                have changed its samples.
         """
         store = Store(path)
         if not has_its_items(store):
@@ -219,6 +220,7 @@ class FreshDraws:
                 "that the store was made with"
             )
         description = store.description
+        require_sites(path, [stage.name for stage in description.stages])
         hosts = cast("Sequence[Host]", store.items)
         return cls(hosts, description.defects, description.pdf, variation, seed, device)
 
@@ -353,6 +355,15 @@ class FreshDraws:
         ranges = self._variation.instrument
         return self._pdf.model_copy(
             update={name: float(rng.uniform(*range_)) for name, range_ in ranges.items()}
+        )
+
+
+def require_sites(path: Path, stages: Sequence[str]) -> None:
+    """ValueError if stages have changed a store's samples, which no fresh draw would show."""
+    if stages:
+        raise ValueError(
+            f"{path}: its samples were changed by {', '.join(stages)}, and fresh draws have their "
+            "atoms on sites: take the store's own variants (train --draws store)"
         )
 
 

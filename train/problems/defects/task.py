@@ -26,7 +26,7 @@ from train.problems.defects.examples import (
     classes_of,
     read_examples,
 )
-from train.problems.defects.fresh_draws import Variation
+from train.problems.defects.fresh_draws import Variation, require_sites
 from train.problems.defects.inputs import PairInput
 from train.problems.defects.objective import DefectObjective
 from train.problems.defects.recipes import RECIPES, DefectRecipe
@@ -63,6 +63,8 @@ class DefectTask(Problem):
         trace = Trace.of(data, recipe.observable)
         if not trace.is_pdf:
             _require_any_trace(data, trace, recipe)
+        if recipe.draws == "streaming":
+            require_sites(data.path, [stage["name"] for stage in data.description.get("stage", ())])
         suiting = _SUITING_PDFS if trace.is_pdf else _SUITING_ANY_TRACE
         open_choices = {key: of for key, of in suiting.items() if getattr(recipe, key) is None}
         return cls(

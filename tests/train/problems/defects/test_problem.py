@@ -14,10 +14,12 @@ import torch
 import zarr
 from typer.testing import CliRunner
 
+from tests.support.runs import TOML, Bench
 from train.cli import app
 from train.data.store import Dataset
 from train.fitting.loop import fit
 from train.problems.defects import PLUG_IN as Defects
+from train.problems.defects.fresh_draws import FreshDraws, Variation
 from train.problems.defects.recipes import make_recipe
 from train.runs.rundir import read_config
 from train.setup.distributed import World
@@ -177,3 +179,14 @@ def test_a_run_of_an_older_version_is_told_from_a_damaged_one(store_path, tmp_pa
     )
     assert (out.returncode, out.stderr.count("\n")) == (2, 1)
     assert "it is of an older version of defectpdf): put it back, or train again" in out.stderr
+
+
+def test_fresh_draws_of_relaxed_samples_are_refused(tmp_path):
+    bench = Bench(tmp_path, TOML + '[[stage]]\nname = "relaxed"\n')
+    done = bench.generate("--limit", "4")
+    assert done.returncode == 0, done.stderr
+    result = invoke("train", bench.store, "--out", tmp_path / "run", "--draws", "streaming")
+    assert "its samples were changed by relaxed, and fresh draws have" in str(result.exception)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match="changed by relaxed"):
+        FreshDraws.of_store(bench.store, Variation(), 0)
