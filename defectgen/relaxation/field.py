@@ -119,12 +119,12 @@ def _statics(frac: bytes, lattice: bytes, constants: bytes, repeats: bytes) -> S
     return Statics(springs, np.frombuffer(repeats, dtype=np.int64))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _push_from_site(site: int, contraction: float | None, statics: Statics) -> Push:
     return push_from_site(site, contraction, statics)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _push_around(centre: bytes, split: bytes, statics: Statics) -> Push:
     return push_around(np.frombuffer(centre), np.frombuffer(split), _OWN, statics)
 

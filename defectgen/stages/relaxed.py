@@ -136,12 +136,11 @@ def _dumbbells(
         near = field.nearest(site)
         cells = near.cell + cell
         free = np.flatnonzero(~taken[(near.site, *(cells % repeats).T)])
-        partner = rng.choice(free) if len(free) else None
-        direction = field.dumbbells[rng.integers(len(field.dumbbells))]
-        if partner is None:
-            continue
-        taken[(near.site[partner], *(cells[partner] % repeats))] = True
-        yield _Dumbbell(own, int(near.site[partner]), cells[partner], direction)
+        if len(free):
+            partner = rng.choice(free)
+            direction = field.dumbbells[rng.integers(len(field.dumbbells))]
+            taken[(near.site[partner], *(cells[partner] % repeats))] = True
+            yield _Dumbbell(own, int(near.site[partner]), cells[partner], direction)
 
 
 def _defects(

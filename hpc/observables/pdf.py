@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic import Field as Setting
 
-from defectgen.samples import Coordinate, Field, LatticeView, Resources, Sample
-from pdfcalc.crystals.scattering import is_tabulated
+from defectgen.samples import Coordinate, Field, LatticeView, Resources, Sample, UnusableItem
+from pdfcalc.crystals.scattering import lack_of
 from pdfcalc.pdf.parameters import PDFParameters
 
 
@@ -64,9 +64,7 @@ class PairDistributionFunction(PDFSettings):
         return {"r": Coordinate(r, {"long_name": "interatomic distance", "units": "angstrom"})}
 
     def lack(self, element: str) -> str | None:
-        if is_tabulated(element, self.scattering):
-            return None
-        return f"no {self.scattering} scattering length is tabulated"
+        return lack_of(element, self.scattering)
 
     def compute(self, samples: Sequence[Sample], on: Resources) -> dict[str, np.ndarray]:
         views = [sample.lattice for sample in samples if sample.lattice is not None]
@@ -75,14 +73,22 @@ class PairDistributionFunction(PDFSettings):
         return {"g": np.stack([self._anywhere(sample) for sample in samples])}
 
     def _on_sites(self, views: Sequence[LatticeView]) -> np.ndarray:
+        self._require_known({views[0].crystal.element})
         changes = [view.change for view in views]
         return views[0].crystal.pdfs(changes, self.parameters, self.stored.tolist())
 
     def _anywhere(self, sample: Sample) -> np.ndarray:
         from pdfcalc.pdf.calculate import calculate_pdf
 
-        _, g = calculate_pdf(sample.atoms(), self.parameters)
+        atoms = sample.atoms()
+        self._require_known(set(atoms.elements.tolist()))
+        _, g = calculate_pdf(atoms, self.parameters)
         return g[self.stored]
+
+    def _require_known(self, elements: Iterable[str]) -> None:
+        for element in sorted(elements):
+            if why := self.lack(element):
+                raise UnusableItem(f"{why} for {element}")
 
 
 PLUG_IN = PairDistributionFunction

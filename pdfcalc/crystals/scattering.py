@@ -28,7 +28,8 @@ def scattering_power(
         scattering_lengths: pairs of a label and what it scatters, in place of the tables.
 
     Raises:
-        ValueError: the label is none of these, or has no measured scattering length.
+        ValueError: the label is none of these, or has no measured scattering length that holds at
+            all energies.
     """
     own = dict(scattering_lengths)
     if label in own:
@@ -36,20 +37,21 @@ def scattering_power(
     atom, charge = _atom(label, "correct it, or give its scattering power in scattering_lengths")
     if radiation == "xray":
         return float(atom.number - charge)
-    if atom.neutron.b_c is None:
-        raise ValueError(
-            f"no neutron scattering length is tabulated for {label}: give it in scattering_lengths"
-        )
+    if lack := lack_of(label, radiation):
+        raise ValueError(f"{lack} for {label}: give it in scattering_lengths")
     return float(atom.neutron.b_c)
 
 
-def is_tabulated(label: str, radiation: str) -> bool:
-    """Whether `scattering_power` knows the label without own scattering lengths."""
-    try:
-        scattering_power(label, radiation)
-    except ValueError:
-        return False
-    return True
+def lack_of(label: str, radiation: str) -> str | None:
+    """Why `scattering_power` has no value of an element or isotope of its own; None if it has."""
+    if radiation == "xray":
+        return None
+    neutron = _atom(label, "correct it")[0].neutron
+    if neutron.b_c is None:
+        return "no neutron scattering length is tabulated"
+    if neutron.is_energy_dependent:
+        return "the neutron scattering length depends on the energy, and none is tabulated"
+    return None
 
 
 def form_factor(label: str, s: npt.ArrayLike) -> np.ndarray:

@@ -46,6 +46,17 @@ def test_ions_and_lengths_that_are_not_known_are_refused():
         scattering_power("57-Ni", "neutron")
 
 
+@pytest.mark.parametrize("label", ["Cd", "Sm", "Eu", "Gd", "157-Gd", "Gd3+"])
+def test_lengths_that_depend_on_the_energy_are_refused_and_never_zero(label):
+    with pytest.raises(
+        ValueError, match=rf"depends on the energy, .* for {label[:6]}".replace("+", r"\+")
+    ):
+        scattering_power(label, "neutron")
+    assert scattering_power(label, "neutron", ((label, 5.0),)) == 5.0
+    assert scattering_power(label, "xray") > 40
+    assert scattering_power("114-Cd", "neutron") == pytest.approx(7.48)
+
+
 def test_own_lengths_replace_the_tables_and_name_what_it_has_not():
     frac = [[0, 0, 0], [0.5, 0.5, 0.5]]
     named = AtomicStructure(3 * np.eye(3), frac, ["corner", "Cu"], [0.006] * 2)

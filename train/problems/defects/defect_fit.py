@@ -29,7 +29,7 @@ from defectgen.point_defects.variants import HostSupercell
 from hpc.observables.pdf import PDFSettings
 from hpc.store.inputs import has_its_items
 from hpc.store.store import Store
-from pdfcalc.crystals.scattering import is_tabulated
+from pdfcalc.crystals.scattering import lack_of
 from train.judging.evaluation import Judged
 from train.judging.scores import score_errors
 from train.problems.defects.examples import DefectExamples
@@ -203,7 +203,7 @@ def _foreign_atoms(host: Host, defects: DefectSettings, pdf: PDFSettings) -> Ite
     parameters = pdf.parameters
     power = parameters.scattering_power(host.element)
     for element in defects.impurities_of(host.element):
-        if is_tabulated(element, parameters.scattering):
+        if lack_of(element, parameters.scattering) is None:
             z = parameters.scattering_power(element) / power
             yield _Atom(element, z, debye_uiso(element, host.kelvin))
 
