@@ -138,6 +138,7 @@ def test_mistakes_are_one_line(bench, tmp_path, options, message):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_target_may_be_the_input(bench, tmp_path):
     train(bench, tmp_path / "copy", "toy_copy", "--epochs", "4")
     curve = [record["val_loss"] for record in read_history(tmp_path / "copy")]
