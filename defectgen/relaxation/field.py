@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from defectgen.relaxation.elasticity import elastic_constants
-from defectgen.relaxation.pushes import HALF_DUMBBELL, push_around, push_from_site
+from defectgen.relaxation.pushes import AS_FAR, HALF_DUMBBELL, push_around, push_from_site
 from defectgen.relaxation.springs import Bonds, Springs
 from defectgen.relaxation.statics import Push, Statics
+from defectgen.relaxation.volumes import MEAN
 from pdfcalc.crystals.displacements import Occupied
 from pdfcalc.crystals.periodic import nearest_neighbour
 from pdfcalc.pdf.lattice import LatticeCrystal
@@ -26,12 +27,6 @@ _DUMBBELLS = {
 }
 """Along which their atoms lie, in cell vectors: <100>, <110>, and in the basal plane (P. Ehrhart,
 Landolt-Boernstein, New Series III/25 (1991), ch. 2)."""
-
-
-_OWN = 1.46
-"""Atomic volumes, at which atoms around an interstitial are taken to have moved."""
-_AS_FAR = 1.03
-"""Atoms whose distances differ by less are as near."""
 
 
 class Defect(NamedTuple):
@@ -67,7 +62,7 @@ class DisplacementField:
         self.unit = nearest_neighbour(lattice, self._atoms)
         """Distance of nearest neighbours, A."""
         self._lattice = np.round(lattice / self.unit, _DIGITS)
-        self.space_group = space_group_of(self._atoms.tobytes(), self._lattice.tobytes())
+        self.space_group = _space_group_of(self._atoms.tobytes(), self._lattice.tobytes())
         constants = elastic_constants(crystal.element, self.space_group)
         self._statics = _statics(
             self._atoms.tobytes(),
@@ -93,7 +88,7 @@ class DisplacementField:
 
     def _push(self, defect: Defect) -> Push:
         if defect.site < len(self._atoms) and not any(defect.direction):
-            return _push_from_site(defect.site, defect.contraction, self._statics)
+            return push_from_site(defect.site, defect.contraction, self._statics)
         centre, split = self._frac[defect.site], self._split(defect.direction)
         return _push_around(centre.tobytes(), split.tobytes(), self._statics)
 
@@ -103,7 +98,7 @@ class DisplacementField:
         vectors = (self._atoms + steps[:, None] - self._frac[site]) @ self._lattice
         lengths = np.linalg.norm(vectors, axis=-1)
         lengths[lengths < 1e-3] = np.inf
-        cell, atom = np.nonzero(lengths < _AS_FAR * lengths.min())
+        cell, atom = np.nonzero(lengths < AS_FAR * lengths.min())
         return Occupied(atom, steps[cell])
 
     def _split(self, direction: tuple[int, int, int]) -> np.ndarray:
@@ -120,17 +115,14 @@ def _statics(frac: bytes, lattice: bytes, constants: bytes, repeats: bytes) -> S
 
 
 @lru_cache(maxsize=256)
-def _push_from_site(site: int, contraction: float | None, statics: Statics) -> Push:
-    return push_from_site(site, contraction, statics)
-
-
-@lru_cache(maxsize=256)
 def _push_around(centre: bytes, split: bytes, statics: Statics) -> Push:
-    return push_around(np.frombuffer(centre), np.frombuffer(split), _OWN, statics)
+    # Atoms around any interstitial are taken to have moved as by the host's own.
+    volume = MEAN.self_interstitial
+    return push_around(np.frombuffer(centre), np.frombuffer(split), volume, statics)
 
 
 @lru_cache(maxsize=16)
-def space_group_of(frac: bytes, lattice: bytes) -> int:
+def _space_group_of(frac: bytes, lattice: bytes) -> int:
     """Number of the space group of a crystal of one element."""
     import spglib
 

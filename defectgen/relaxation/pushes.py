@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,7 +17,8 @@ _REACH = 1.3
 """Farthest that an interstitial pushes, in the same."""
 _FEWEST = 8
 """Neighbours that a defect on a site pushes at least, with those about as far as the last."""
-_AS_FAR = 1.03
+AS_FAR = 1.03
+"""Atoms whose distances differ by less are as near."""
 HALF_DUMBBELL = 0.42
 """Distance of a dumbbell's atoms from its site, in the same: 0.30 a along <100> in fcc and 0.26 a
 along each axis of <110> in bcc metals, as embedded-atom potentials have them
@@ -29,6 +31,7 @@ _STEPS, _STEP = 12, 0.5
 """Rounds until pushes and the places of the pushed atoms agree, and how far each goes."""
 
 
+@lru_cache(maxsize=256)
 def push_from_site(site: int, contraction: float | None, statics: Statics) -> Push:
     """Of a defect on an atom's site, on its nearest neighbours and perhaps the next ones.
 
@@ -38,7 +41,7 @@ def push_from_site(site: int, contraction: float | None, statics: Statics) -> Pu
     """
     bonds = statics.bonds
     own = bonds.first == site
-    near = own & (bonds.length < _AS_FAR * np.sort(bonds.length[own])[:_FEWEST][-1])
+    near = own & (bonds.length < AS_FAR * np.sort(bonds.length[own])[:_FEWEST][-1])
     farther = own & ~near
     if contraction is None or not farther.any():
         return _radial(near, statics)

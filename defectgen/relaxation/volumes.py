@@ -21,7 +21,7 @@ class OwnDefects(NamedTuple):
     first: float | None = None
 
 
-_MEAN = OwnDefects(-0.35, 1.46)
+MEAN = OwnDefects(-0.35, 1.46)
 """Of density functional theory over many metals, arXiv:2505.19341."""
 _OF_METALS = {
     ("Al", 225): OwnDefects(-0.33, 1.79, -0.0096),
@@ -41,7 +41,7 @@ _SUBSTITUTION, _INTERSTITIAL = (-0.5, 1.0), (0.3, 2.0)
 
 def own_defects(element: str, space_group: int) -> OwnDefects:
     """Of vacancies and self-interstitials in a metal of some structure."""
-    return _OF_METALS.get((element, space_group), _MEAN)
+    return _OF_METALS.get((element, space_group), MEAN)
 
 
 def substitution(host: str, impurity: str) -> float:
@@ -54,4 +54,4 @@ def interstitial(host: str, impurity: str) -> float:
     """That of self-interstitials times the ratio of the elements' volumes, within ends."""
     low, high = _INTERSTITIAL
     ratio = atomic_volume(impurity) / atomic_volume(host)
-    return min(max(_MEAN.self_interstitial * ratio, low), high)
+    return min(max(MEAN.self_interstitial * ratio, low), high)
