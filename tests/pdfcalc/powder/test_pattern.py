@@ -154,7 +154,7 @@ def assert_same(first: AtomicStructure, second: AtomicStructure, factor=1.0) -> 
     _, one = calculate_powder_pattern(first, PARAMETERS)
     _, other = calculate_powder_pattern(second, PARAMETERS)
     # A line half-way between two points may be cut off a point further, where little of it is left.
-    np.testing.assert_allclose(factor * one, other, rtol=1e-6, atol=5e-7 * other.max())
+    np.testing.assert_allclose(factor * one, other, rtol=1e-6, atol=1e-7 * other.max())
 
 
 @settings(max_examples=20, deadline=None)
