@@ -130,6 +130,7 @@ def test_options_that_do_not_go_together_are_refused(bench, options, message):
 def test_tasks_are_taken_as_workers_come_free_and_nothing_listens_beyond_loopback():
     taken: list[int] = []
     done = []
+    before = listening()  # what other tests of this process left open
     with start_executor("dask", 2) as execute:
         assert execute is not None
         # Dask sends functions of this file as they are, as workers can't import it.
@@ -138,16 +139,16 @@ def test_tasks_are_taken_as_workers_come_free_and_nothing_listens_beyond_loopbac
         for outcome in execute(work, tasks_to(200, taken)):
             done.append(outcome.task)
             ahead = max(ahead, len(taken) - len(done))
-        assert listening_addresses() == {"127.0.0.1"}
+        assert {address for address, _ in listening() - before} == {"127.0.0.1"}
     assert sorted(done) == list(range(200))
     assert 2 <= ahead <= 6
 
 
-def listening_addresses() -> set[str]:
-    """Where this process and those under it listen."""
+def listening() -> set[tuple[str, int]]:
+    """Addresses and ports where this process and those under it listen."""
     own = psutil.Process()
     return {
-        connection.laddr.ip
+        (connection.laddr.ip, connection.laddr.port)
         for process in (own, *own.children(recursive=True))
         for connection in process.net_connections()
         if connection.status == psutil.CONN_LISTEN
