@@ -79,12 +79,15 @@ class Sample:
             done to the sample comes from it.
         atoms: makes its atoms; to be called only by who needs them.
         lattice: the exact fast view while atoms sit on sites; what moves atoms drops it.
+        crystal: unit cell of what it would be without anything done to it, which an experimenter
+            would refine against it; None where there is none.
         values: what its fields store, by name.
     """
 
     key: tuple[int, str, int]
     atoms: Callable[[], AtomicStructure]
     lattice: LatticeView | None = None
+    crystal: AtomicStructure | None = None
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def random(self, purpose: str) -> np.random.Generator:

@@ -92,12 +92,14 @@ class HostLikelihood:
         self._uiso, power_of = host.uiso, pdf.parameters.scattering_power
         power = power_of(host.element)
         self._foreign = [
-            (power_of(e) / power, supercell.uiso_of(e))
+            (power_of(e) / power, supercell.uiso_of(e).median)
             for e in supercell.settings.impurities_of(host.element)
         ]
         uiso = [host.uiso, *(u for _, u in self._foreign)]
         self._profiles = PairProfiles(supercell, pdf, (2 * min(uiso), 2 * max(uiso)))
-        self._n = np.arange(supercell.count_range[0], supercell.count_range[1] + 1)[:, None]
+        # The limit is that of kinds of one range, drawn with the Uiso of their own metals.
+        fewest, most = supercell.count_range(())
+        self._n = np.arange(fewest, most + 1)[:, None]
         self._x = self._n / supercell.n_atoms
         # A free scale changes a trace along itself, nearly along the pristine one.
         components = np.linalg.svd(g - pristine, full_matrices=False)[2][:_COMPONENTS]

@@ -23,7 +23,6 @@ import numpy as np
 import torch
 
 from benchmarks.studies.results_tables import Line, Run, results_page
-from train.data.sources import StoreSource
 from train.data.store import Dataset
 from train.fitting.loop import fit
 from train.judging.familiarity import REFUSED, Familiarity
@@ -115,7 +114,7 @@ def second_look(options: Namespace, store: DefectExamples, run: Wanted) -> dict[
         folder = options.runs / run.folder
         found = predict_part(folder, options.store, "test")
         problem, (model, _) = found.config.problem, load_model(folder)
-        source = StoreSource(store, problem.inputs(), torch.device("cpu"), resident=False)
+        source = problem.stored(store, found.config.seed, torch.device("cpu"))
         inputs = source.samples(found.rows).inputs
         familiarity = Familiarity.load(folder, problem.views(model), inputs[:1])
         strangeness = familiarity.strangeness(inputs)

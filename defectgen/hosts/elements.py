@@ -93,10 +93,31 @@ def debye_uiso(element: str, temperature: float = ROOM_TEMPERATURE) -> float:
 
     Raises ValueError for an unknown metal or a temperature that is negative or not finite.
     """
+    return _debye_uiso(debye_temperature(element), _mass(element), temperature)
+
+
+@lru_cache(maxsize=65536)
+def debye_ratio(host: str, impurity: str, temperature: float) -> float:
+    """Uiso of a foreign atom over that of the host's, if springs of the same strength hold both.
+
+    The ratio of `debye_uiso` for the host's Debye temperature and for one that goes with the root
+    of the inverse mass: 1 at high temperatures, the root of the inverse ratio of masses at 0 K, as
+    for an isotopic impurity (P. G. Dawber and R. J. Elliott, Proc. R. Soc. Lond. A 273 (1963) 222,
+    DOI 10.1098/rspa.1963.0085, but for its local modes).
+    """
+    theta, masses = debye_temperature(host), (_mass(host), _mass(impurity))
+    own = _debye_uiso(theta, masses[0], temperature)
+    return _debye_uiso(theta * (masses[0] / masses[1]) ** 0.5, masses[1], temperature) / own
+
+
+def _mass(element: str) -> float:
+    return float(_row(element)["mass"])
+
+
+def _debye_uiso(theta: float, mass: float, temperature: float) -> float:
     if not 0 <= temperature < inf:
         raise ValueError(f"temperature must be finite and not negative, got {temperature} K")
-    theta = debye_temperature(element)
-    scale = 3e20 * HBAR**2 / (float(_row(element)["mass"]) * DALTON * BOLTZMANN * theta)
+    scale = 3e20 * HBAR**2 / (mass * DALTON * BOLTZMANN * theta)
     if temperature == 0:
         return scale / 4
     ratio = theta / temperature

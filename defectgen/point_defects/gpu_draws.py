@@ -16,15 +16,16 @@ import torch
 from torch import Tensor
 
 from defectgen.hosts.elements import atomic_number
+from defectgen.point_defects.displacements import FARTHEST
 from defectgen.point_defects.place_draws import ORBITS, PlaceDraws, padded
-from defectgen.point_defects.random_words import random_words, uniform
+from defectgen.point_defects.random_words import normal, random_words, uniform
 from defectgen.point_defects.rules import number_of_defects, share_of_first, spans
 from defectgen.point_defects.settings import IMPURITY_KINDS, INTERSTITIAL_KINDS, KIND_SETS, KINDS
 from defectgen.point_defects.variants import HostSupercell, Variant
 from pdfcalc.crystals.displacements import Occupied
 from pdfcalc.pdf.lattice import Change
 
-_FRACTION, _IMPURITY, _SHARE, _SHUFFLE = -1, -2, -3, 2 * ORBITS
+_FRACTION, _IMPURITY, _SHARE, _UISO, _SHUFFLE = -1, -2, -3, -4, 2 * ORBITS
 """Counters of random words, the last and below for each place; others are of `place_draws`."""
 _IS_BETWEEN = np.array([kind in INTERSTITIAL_KINDS for kind in KINDS])
 _IS_FOREIGN = np.array([kind in IMPURITY_KINDS for kind in KINDS])
@@ -44,7 +45,7 @@ class Draws:
         concentration: (B,) number of all defects as a fraction of the host's atoms.
         impurity: (B,) index of the foreign element in the settings' list, -1 where there is none.
         atomic_number: (B,) of the foreign element, 0 where there is none.
-        uiso: (B,) of the foreign atoms, or the host's where there are none, A^2.
+        uiso: (B,) float64 of the foreign atoms, or the host's where there are none, A^2.
         place: (B, D) site * cells + cell of each defect, in the order of `rules.spans`.
         gone: (B, D) 1 where a host atom is taken away, -1 where one is put, else 0.
         come: (B, D) 1 where a foreign atom is put, else 0.
@@ -84,9 +85,13 @@ class DefectDraws:
         self.supercells = list(supercells)
         hosts = [supercell.host for supercell in supercells]
         self._settings = supercells[0].settings
-        ranges = np.array([supercell.count_range for supercell in supercells])
-        self._most = ranges[:, 1]
-        self._fewest, self._largest = self._tensor(ranges.T)
+        # Of what labels hold; the pristine host has none, of whatever range.
+        ends = [self._settings.fraction_of(kinds) for kinds in KIND_SETS]
+        self._fraction = self._tensor(ends)
+        held = KIND_SETS[1 : self._settings.n_labels]
+        counts = [[(0, 0), *map(one.count_range, held)] for one in supercells]
+        self._counts = self._tensor(counts)
+        self._most = np.max(counts, axis=(1, 2))
         self._n_atoms = self._tensor([supercell.n_atoms for supercell in supercells])
         self._n_cells = int(np.prod(self._settings.supercell))
         elements = list(self._settings.impurities)
@@ -99,7 +104,10 @@ class DefectDraws:
         self._atomic_numbers = self._tensor([*map(atomic_number, elements), 0])
         # Behind the impurities' displacements comes that of the host's own atoms.
         uiso = [[one.uiso_of(element) for element in [*elements, None]] for one in supercells]
-        self.uiso_ranges = np.stack([np.min(uiso, axis=1), np.max(uiso, axis=1)], axis=1)
+        ends_of_uiso = np.array([[one.ends for one in of_host] for of_host in uiso])
+        self.uiso_ranges = np.stack(
+            [ends_of_uiso[..., 0].min(axis=1), ends_of_uiso[..., 1].max(axis=1)], axis=1
+        )
         """(H, 2) lowest and highest Uiso of any atom of any variant of each host, A^2."""
         self._uiso = self._tensor(uiso)
         self._places = PlaceDraws(supercells, self.device, memory)
@@ -146,7 +154,7 @@ class DefectDraws:
             (count[:, 0] / self._n_atoms[hosts]).float(),
             impurity,
             self._atomic_numbers[impurity],
-            self._uiso[hosts, impurity].float(),
+            self._draw_uiso(hosts, impurity, seeds),
             place * (column < count),
             removed.float() - put.float(),
             added.float(),
@@ -154,37 +162,37 @@ class DefectDraws:
 
     def variant(self, draws: Draws, row: int) -> Variant:
         """A row of draws as `HostSupercell.variant` gives it, for its atoms or its storage."""
-        ((supercell, n_defects, impurity, places),) = self._states(draws, slice(row, row + 1))
-        return supercell.variant_of(int(draws.label[row]), n_defects, impurity, places)
+        ((supercell, n_defects, impurity, uiso, places),) = self._states(draws, slice(row, row + 1))
+        label = int(draws.label[row])
+        return supercell.variant_of(label, n_defects, impurity, uiso, places)
 
     def changes(self, draws: Draws) -> list[Change]:
         """Draws as the engines on the CPU take them."""
         return [
-            supercell.change_of(n_defects, impurity, places)
-            for supercell, n_defects, impurity, places in self._states(draws, slice(None))
+            supercell.change_of(n_defects, impurity, uiso, places)
+            for supercell, n_defects, impurity, uiso, places in self._states(draws, slice(None))
         ]
 
     def _states(
         self, draws: Draws, rows: slice
-    ) -> Iterator[tuple[HostSupercell, tuple[int, ...], str | None, Occupied]]:
+    ) -> Iterator[tuple[HostSupercell, tuple[int, ...], str | None, float, Occupied]]:
         """Of each row what `HostSupercell.change_of` makes its change from."""
         site, away = np.divmod(draws.place[rows].cpu().numpy(), self._n_cells)
         cell = np.stack(np.unravel_index(away, self._settings.supercell), axis=-1)
-        of_rows = (draws.host[rows], draws.n_defects[rows], draws.impurity[rows])
-        for row, (host, n_defects, which) in enumerate(
+        of_rows = (draws.host[rows], draws.n_defects[rows], draws.impurity[rows], draws.uiso[rows])
+        for row, (host, n_defects, which, uiso) in enumerate(
             zip(*(values.tolist() for values in of_rows), strict=True)
         ):
             impurity = self._settings.impurities[which] if which >= 0 else None
             places = Occupied(site[row], cell[row])
-            yield self.supercells[host], tuple(n_defects), impurity, places
+            yield self.supercells[host], tuple(n_defects), impurity, uiso, places
 
     def _draw_numbers(self, hosts: Tensor, labels: Tensor, seeds: Tensor) -> Tensor:
         """(B, 4) defects of each kind: all together, and how two kinds share them."""
-        n_atoms, fewest, n_kinds = self._n_atoms[hosts], self._fewest[hosts], self._n_kinds[labels]
-        at, fraction = _uniform(seeds, _FRACTION), self._settings.fraction
-        count = number_of_defects(
-            at, fraction, n_atoms, n_kinds, fewest, self._largest[hosts]
-        ).long()
+        n_atoms, n_kinds = self._n_atoms[hosts], self._n_kinds[labels]
+        fewest, most = self._counts[hosts, labels].unbind(1)
+        at, fraction = _uniform(seeds, _FRACTION), self._fraction[labels].unbind(1)
+        count = number_of_defects(at, fraction, n_atoms, n_kinds, fewest, most).long()
         lowest, highest = share_of_first(count, fewest)
         share = lowest + (_uniform(seeds, _SHARE) * (highest - lowest + 1)).long()
         first = torch.where(n_kinds == 2, share, count)[:, None]
@@ -193,6 +201,12 @@ class DefectDraws:
     def _draw_impurity(self, hosts: Tensor, is_foreign: Tensor, seeds: Tensor) -> Tensor:
         chosen = (_uniform(seeds, _IMPURITY) * self._n_choices[hosts]).long()
         return torch.where(is_foreign, self._choices[hosts, chosen], -1)
+
+    def _draw_uiso(self, hosts: Tensor, impurity: Tensor, seeds: Tensor) -> Tensor:
+        median, scatter = self._uiso[hosts, impurity].unbind(1)
+        own = random_words(seeds, torch.full_like(seeds, _UISO))
+        deviations = normal(own, 1)[:, 0].double().clamp(-FARTHEST, FARTHEST)
+        return median * (scatter * deviations).exp()
 
     def _draw_places(
         self, host: np.ndarray, label: np.ndarray, n_defects: Tensor, seeds: Tensor

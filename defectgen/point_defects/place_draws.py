@@ -61,7 +61,7 @@ class PlaceDraws:
         self._supercells = list(supercells)
         self._repeats = supercells[0].settings.supercell
         self._n_cells = int(np.prod(self._repeats))
-        self._most = np.array([supercell.count_range[1] for supercell in supercells])
+        self._most = np.array([supercell.most_defects for supercell in supercells])
         bounds, neighbours = zip(*map(_sublattices, supercells), strict=True)
         self._n_orbits = self._tensor([len(ends) - 2 for ends in bounds])
         self._bounds = self._tensor(padded(bounds)) * self._n_cells

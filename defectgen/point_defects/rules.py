@@ -5,11 +5,12 @@ Each takes numbers or tensors alike: `variants` draws one variant at a time, `gp
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
 def number_of_defects(
-    at: Any, fraction: tuple[float, float], n_atoms: Any, n_kinds: Any, fewest: Any, most: Any
+    at: Any, fraction: Sequence[Any], n_atoms: Any, n_kinds: Any, fewest: Any, most: Any
 ) -> Any:
     """All defects of a variant: the whole number nearest to a fraction of the host's atoms.
 

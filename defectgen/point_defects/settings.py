@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import chain, combinations
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -51,11 +51,19 @@ class DefectSettings(BaseModel):
     variants_per_kind: int = Field(3, ge=1)
     mixed_variants: int = Field(0, ge=0, description="of each two of the kinds at once")
     fraction: tuple[float, float] = Field((0.01, 0.10), description="of host atoms, uniform")
+    fractions: dict[str, tuple[float, float]] = Field(
+        {}, description="of kinds that have another range than `fraction`, by kind"
+    )
     supercell: tuple[Annotated[int, Field(ge=2)], ...] = Field(
         (5, 5, 5), min_length=3, max_length=3, description="conventional cells along a, b, c"
     )
     impurities: tuple[str, ...] = Field(
         default_factory=metals, min_length=2, description="each host draws from those it is not"
+    )
+    impurity_uiso: Literal["element", "host"] = Field(
+        "element",
+        description="whether foreign atoms vibrate as in their own metal, or about as the atoms of "
+        "the host, by mass and with a scatter",
     )
     separation: float = Field(
         0.8,
@@ -88,9 +96,16 @@ class DefectSettings(BaseModel):
 
     @model_validator(mode="after")
     def _sensible_fraction(self) -> DefectSettings:
-        low, high = self.fraction
-        if not 0 < low <= high <= 0.5:
-            raise ValueError(f"fraction = {self.fraction}: need 0 < low <= high <= 0.5")
+        ranges = {"fraction": self.fraction}
+        for kind, range_ in self.fractions.items():
+            if kind not in self.kinds:
+                raise ValueError(f"fractions: {kind!r} is not one of {', '.join(self.kinds)}")
+            ranges[f"fractions.{kind}"] = range_
+        for name, (low, high) in ranges.items():
+            if not 0 < low <= high <= 0.5:
+                raise ValueError(f"{name} = {(low, high)}: need 0 < low <= high <= 0.5")
+        if self.fractions and self.mixed_variants:
+            raise ValueError("fractions are of one kind at a time: leave mixed_variants out")
         return self
 
     @model_validator(mode="after")
@@ -100,11 +115,12 @@ class DefectSettings(BaseModel):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_unused_mixtures(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_what_is_newer(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values = dump(self)
         # Stores without them are described, and known again, as before there were any.
-        if not self.mixed_variants:
-            del values["mixed_variants"]
+        for name in ("mixed_variants", "fractions", "impurity_uiso"):
+            if values[name] == type(self).model_fields[name].default:
+                del values[name]
         return values
 
     @property
@@ -117,6 +133,15 @@ class DefectSettings(BaseModel):
     def n_labels(self) -> int:
         """Labels that variants may have, from 0 on: places in `KIND_SETS`."""
         return len(KIND_SETS) if self.mixed_variants else 1 + len(KINDS)
+
+    def fraction_of(self, kinds: tuple[str, ...]) -> tuple[float, float]:
+        """Lowest and highest number of defects of these kinds, as a fraction of host atoms."""
+        return self.fractions.get(set_name(kinds), self.fraction)
+
+    @property
+    def highest_fraction(self) -> float:
+        """Of any kind."""
+        return max(self.fraction_of((kind,))[1] for kind in self.kinds)
 
     def impurities_of(self, element: str) -> tuple[str, ...]:
         """The impurities that a host of this element draws from: those it is not."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from defectgen.hosts.elements import debye_uiso
 from defectgen.hosts.host import Host
+from defectgen.point_defects.displacements import Displacements, displacements_in
 from defectgen.point_defects.rules import number_of_defects, share_of_first, spans
 from defectgen.point_defects.settings import IMPURITY_KINDS, KIND_SETS, KINDS, DefectSettings
 from defectgen.samples import UnusableItem
@@ -64,38 +65,52 @@ class HostSupercell:
         n_defects = self._draw_numbers(rng, kinds)
         impurity = self._draw_impurity(rng) if set(kinds) & set(IMPURITY_KINDS) else None
         places = self._draw_places(rng, *n_defects)
-        return self.variant_of(KIND_SETS.index(kinds), n_defects, impurity, places)
+        uiso = self.uiso_of(impurity).at(rng)
+        return self.variant_of(KIND_SETS.index(kinds), n_defects, impurity, uiso, places)
 
     def variant_of(
-        self, label: int, n_defects: tuple[int, ...], impurity: str | None, places: Occupied
+        self,
+        label: int,
+        n_defects: tuple[int, ...],
+        impurity: str | None,
+        uiso: float,
+        places: Occupied,
     ) -> Variant:
-        """The variant of these defects at places in the order of `rules.spans`."""
-        change = self.change_of(n_defects, impurity, places)
+        """The variant of these defects at places in the order of `rules.spans`.
+
+        Args:
+            uiso: of the foreign atoms, or the host's own where there are none, A^2.
+        """
+        change = self.change_of(n_defects, impurity, uiso, places)
         return Variant(label, n_defects, sum(n_defects) / self.n_atoms, impurity, change)
 
-    def change_of(self, n_defects: Sequence[int], impurity: str | None, places: Occupied) -> Change:
+    def change_of(
+        self, n_defects: Sequence[int], impurity: str | None, uiso: float, places: Occupied
+    ) -> Change:
         """The sites that these defects empty and fill, as `variant_of`."""
         removed, added, own = (places[slice(*span)] for span in spans(*n_defects))
-        element = impurity or self.host.element
-        return Change(removed, added, element, self.uiso_of(impurity), own)
+        return Change(removed, added, impurity or self.host.element, uiso, own)
 
-    def uiso_of(self, impurity: str | None) -> float:
-        """Uiso of foreign atoms, or of the host's own where there is no impurity, A^2."""
-        return debye_uiso(impurity, self.host.kelvin) if impurity else self.host.uiso
+    def uiso_of(self, impurity: str | None) -> Displacements:
+        """Uiso of foreign atoms, or of the host's own where there is no impurity."""
+        if impurity is None:
+            return Displacements(self.host.uiso)
+        if self.settings.impurity_uiso == "element":
+            return Displacements(debye_uiso(impurity, self.host.kelvin))
+        return displacements_in(self.host, impurity)
 
     def atoms(self, variant: Variant) -> AtomicStructure:
         """The atoms of a variant in the supercell."""
         return self.crystal.changed(variant.change)
 
-    @cached_property
-    def count_range(self) -> tuple[int, int]:
-        """Fewest and most defects whose fraction of the host's atoms is in the settings' range.
+    def count_range(self, kinds: tuple[str, ...]) -> tuple[int, int]:
+        """Fewest and most defects whose fraction of the host's atoms is in the kinds' range.
 
         Raises:
             UnusableItem: there is no such number, or none that two kinds can share, each with no
             fewer than the fewest.
         """
-        low, high = self.settings.fraction
+        low, high = self.settings.fraction_of(kinds)
         fewest = int(np.ceil(low * self.n_atoms - 1e-9))
         most = int(np.floor(high * self.n_atoms + 1e-9))
         if fewest > most:
@@ -111,12 +126,18 @@ class HostSupercell:
             )
         return fewest, most
 
+    @property
+    def most_defects(self) -> int:
+        """Of any variant."""
+        held = KIND_SETS[1 : self.settings.n_labels]
+        return max(self.count_range(kinds)[1] for kinds in held)
+
     def _draw_numbers(self, rng: np.random.Generator, kinds: tuple[str, ...]) -> tuple[int, ...]:
         """Number of defects of each of `KINDS`: all together, and how two kinds share them."""
         if not kinds:
             return (0,) * len(KINDS)
-        fewest, most = self.count_range
-        at, fraction = np.float64(rng.random()), self.settings.fraction
+        fewest, most = self.count_range(kinds)
+        at, fraction = np.float64(rng.random()), self.settings.fraction_of(kinds)
         total = int(number_of_defects(at, fraction, self.n_atoms, len(kinds), fewest, most))
         first = total
         if len(kinds) == 2:

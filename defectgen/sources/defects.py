@@ -192,6 +192,7 @@ class Defects(BaseModel):
                 key=(seed, item.id, index),
                 atoms=partial(supercell.atoms, variant),
                 lattice=LatticeView(supercell.crystal, variant.change),
+                crystal=item.atoms,
                 values=self._values(supercell, variant),
             )
             for index, variant in enumerate(variants)

@@ -4,15 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from pydantic import Field as Setting
 
 from defectgen.samples import Coordinate, Field, LatticeView, Resources, Sample, UnusableItem
 from pdfcalc.crystals.scattering import lack_of
 from pdfcalc.pdf.parameters import PDFParameters
+
+if TYPE_CHECKING:
+    from pdfcalc.crystals.structure import AtomicStructure
+
+
+_OF_REFINED = {
+    "g_host": Field(
+        "float32",
+        math.nan,
+        {
+            "long_name": "G(r) of the perfect crystal, refined against the sample",
+            "units": "angstrom-2",
+        },
+        ("r",),
+    ),
+    "refined_cell": Field(
+        "float64", math.nan, {"long_name": "its cell", "units": "angstrom"}, ("axis",)
+    ),
+    "refined_uiso": Field("float64", math.nan, {"long_name": "its Uiso", "units": "angstrom2"}),
+    "rw": Field(
+        "float32", math.nan, {"long_name": "weighted residual that it leaves", "units": "1"}
+    ),
+}
 
 
 class PDFSettings(BaseModel):
@@ -29,6 +58,11 @@ class PDFSettings(BaseModel):
     qdamp: float = 0.0291601718936
     qbroad: float = 0.0103215402787
     scattering: Literal["xray", "neutron"] = "xray"
+    refine_host: bool = Setting(
+        False,
+        description="store the perfect crystal as well, its cell and Uiso refined against each "
+        "sample",
+    )
 
     @model_validator(mode="after")
     def _has_the_points(self) -> PDFSettings:
@@ -40,7 +74,15 @@ class PDFSettings(BaseModel):
     @property
     def parameters(self) -> PDFParameters:
         """The calculation; its grid is all multiples of rstep in [rmin, rmax)."""
-        return PDFParameters(**self.model_dump(exclude={"points"}))
+        return PDFParameters(**self.model_dump(exclude={"points", "refine_host"}))
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_newer(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = dump(self)
+        # Stores without it are described, and known again, as before there was any.
+        if not values.get("refine_host", True):
+            del values["refine_host"]
+        return values
 
     @property
     def stored(self) -> np.ndarray:
@@ -57,11 +99,16 @@ class PairDistributionFunction(PDFSettings):
 
     def fields(self) -> dict[str, Field]:
         attributes = {"long_name": "pair distribution function G(r)", "units": "angstrom-2"}
-        return {"g": Field("float32", math.nan, attributes, ("r",))}
+        fields = {"g": Field("float32", math.nan, attributes, ("r",))}
+        return fields | (_OF_REFINED if self.refine_host else {})
 
     def coordinates(self) -> dict[str, Coordinate]:
         r = np.round(self.parameters.r[self.stored], 10)
-        return {"r": Coordinate(r, {"long_name": "interatomic distance", "units": "angstrom"})}
+        of_r = Coordinate(r, {"long_name": "interatomic distance", "units": "angstrom"})
+        if not self.refine_host:
+            return {"r": of_r}
+        axes = np.array(list("abc"), np.dtypes.StringDType())
+        return {"r": of_r, "axis": Coordinate(axes, {"long_name": "edge of the cell"})}
 
     def lack(self, element: str) -> str | None:
         return lack_of(element, self.scattering)
@@ -69,8 +116,12 @@ class PairDistributionFunction(PDFSettings):
     def compute(self, samples: Sequence[Sample], on: Resources) -> dict[str, np.ndarray]:
         views = [sample.lattice for sample in samples if sample.lattice is not None]
         if len(views) == len(samples):
-            return {"g": self._on_sites(views)}
-        return {"g": np.stack([self._anywhere(sample) for sample in samples])}
+            g = self._on_sites(views)
+        else:
+            g = np.stack([self._anywhere(sample) for sample in samples])
+        if not self.refine_host:
+            return {"g": g}
+        return {"g": g} | self._refined(samples, g)
 
     def _on_sites(self, views: Sequence[LatticeView]) -> np.ndarray:
         self._require_known({views[0].crystal.element})
@@ -85,10 +136,45 @@ class PairDistributionFunction(PDFSettings):
         _, g = calculate_pdf(atoms, self.parameters)
         return g[self.stored]
 
+    def _refined(self, samples: Sequence[Sample], g: np.ndarray) -> dict[str, np.ndarray]:
+        """What the fields of a refined host have of samples with G(r) (V, R)."""
+        from pdfcalc.pdf.cell_fit import RefinableCrystal
+
+        crystal = samples[0].crystal
+        if crystal is None:
+            raise UnusableItem("refine_host: its source names no perfect crystal to be refined")
+        refinable = RefinableCrystal(crystal, self.parameters, self.stored.tolist())
+        lengths = np.linalg.norm(crystal.lattice, axis=1)
+        found: dict[str, list[Any]] = {name: [] for name in _OF_REFINED}
+        for sample, own in zip(samples, g.astype(float), strict=True):
+            start = _mean_lengths(sample, crystal)
+            try:
+                fit = refinable.fit(own, [start[axes].mean() for axes in refinable.axes.values()])
+            except ValueError as error:
+                raise UnusableItem(f"variant {sample.key[2]}: {error}") from None
+            cell = lengths.copy()
+            for axes, factor in zip(refinable.axes.values(), fit.lengths, strict=True):
+                cell[axes] *= factor
+            found["g_host"].append(fit.g)
+            found["refined_cell"].append(cell)
+            found["refined_uiso"].append(fit.uiso * crystal.uiso.mean())
+            left = np.square(own - fit.g).sum() / np.square(own).sum()
+            found["rw"].append(math.sqrt(left))
+        return {name: np.array(values) for name, values in found.items()}
+
     def _require_known(self, elements: Iterable[str]) -> None:
         for element in sorted(elements):
             if why := self.lack(element):
                 raise UnusableItem(f"{why} for {element}")
+
+
+def _mean_lengths(sample: Sample, crystal: AtomicStructure) -> np.ndarray:
+    """(3,) edges of the cell in a sample's supercell, on average, over those of the crystal."""
+    if sample.lattice is not None:
+        return np.ones(3)
+    edges, whole = (np.linalg.norm(of.lattice, axis=1) for of in (crystal, sample.atoms()))
+    ratio = whole / edges
+    return ratio / np.rint(ratio)
 
 
 PLUG_IN = PairDistributionFunction

@@ -6,6 +6,8 @@ import numpy as np
 
 GRID = 24
 """Positions without free coordinates are multiples of 1/24 in ITA's standard settings."""
+_EQUAL = 1e-4
+"""Part of a length of the cell by which another may differ and be the same by symmetry."""
 
 
 def nearest_neighbour(lattice: np.ndarray, frac: np.ndarray) -> float:
@@ -36,3 +38,16 @@ def wrapped(frac: np.ndarray) -> np.ndarray:
 def in_order(frac: np.ndarray) -> np.ndarray:
     """Positions in lexicographic order, rounding errors aside."""
     return frac[np.lexsort(frac.round(6).T[::-1])]
+
+
+def equal_lengths(lengths: np.ndarray) -> dict[str, list[int]]:
+    """Axes of the cell by the name of the first of those that are equally long."""
+    groups: dict[str, list[int]] = {}
+    for axis, length in enumerate(lengths):
+        for axes in groups.values():
+            if abs(lengths[axes[0]] - length) < _EQUAL * length:
+                axes.append(axis)
+                break
+        else:
+            groups["abc"[axis]] = [axis]
+    return groups

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pdfcalc.crystals.inputs import as_structure
+from pdfcalc.crystals.periodic import equal_lengths
 from pdfcalc.crystals.structure import AtomicStructure
 from pdfcalc.measured.gr_files import GrFile
 from pdfcalc.pdf.calculate import calculate_pdf
@@ -20,8 +21,6 @@ from pdfcalc.pdf.parameters import PDFParameters
 
 BEYOND = 8.0
 """A beyond the last point in which atoms are counted: a measurement has their ripples, too."""
-_EQUAL = 1e-4
-"""Part of a length of the cell by which another may differ and be the same by symmetry."""
 _STRAINS = np.linspace(-0.04, 0.04, 9)
 """Of the lengths that are tried first. Peaks up to `_NEAR` still overlap between two of them."""
 _MOST_STRAIN = 0.1
@@ -176,7 +175,7 @@ class _Model:
             raise ValueError("the host is a particle: give a crystal, with a cell")
         self._host, self._parameters = host, parameters
         lengths = np.linalg.norm(host.lattice, axis=1)
-        self.axes = _equal_lengths(lengths)
+        self.axes = equal_lengths(lengths)
         self._elements = {f"uiso_{element}": element for element in np.unique(host.elements)}
         sites, _ = find_sites(host.frac, host.lattice)
         self.start = {"scale": parameters.scale}
@@ -329,19 +328,6 @@ def _free_names(model: _Model, fixed: Collection[str]) -> list[str]:
             f"fixed: {', '.join(unknown)}: this crystal has the values {', '.join(model.start)}"
         )
     return [name for name in model.start if name not in names]
-
-
-def _equal_lengths(lengths: np.ndarray) -> dict[str, list[int]]:
-    """Axes of the cell by the name of the first of those that are equally long."""
-    groups: dict[str, list[int]] = {}
-    for axis, length in enumerate(lengths):
-        for axes in groups.values():
-            if abs(lengths[axes[0]] - length) < _EQUAL * length:
-                axes.append(axis)
-                break
-        else:
-            groups["abc"[axis]] = [axis]
-    return groups
 
 
 def _in_range(

@@ -12,8 +12,8 @@ from pdfcalc.crystals.scattering import form_factor
 from pdfcalc.crystals.structure import AtomicStructure
 
 _SAME_SPACING = 1e-11
-"""Relative difference of 1/d up to which reflections are one line: what rounding parts, and no more,
-as a line is where the first of its reflections is, which in a supercell may be another."""
+"""Relative difference of 1/d up to which reflections are one line: no more than rounding parts, as
+a line is where the first of its reflections is, which in a supercell may be another."""
 _MOST_REFLECTIONS = 20_000_000
 
 

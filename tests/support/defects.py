@@ -17,7 +17,7 @@ def assert_holds_what_it_says(supercell: HostSupercell, variant: Variant) -> Non
     assert {kind for kind, count in n.items() if count} == set(kinds)
     assert variant.concentration == pytest.approx(sum(n.values()) / supercell.n_atoms)
     if kinds:
-        fewest, most = supercell.count_range
+        fewest, most = supercell.count_range(kinds)
         assert min(n[kind] for kind in kinds) >= fewest
         assert sum(n.values()) <= most
     change, n_host = variant.change, len(supercell.host.frac)

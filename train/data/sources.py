@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -59,7 +59,7 @@ class StoreSource:
 
     def samples(self, rows: np.ndarray, epoch: int = 0) -> Batch:
         """ValueError if a value is not finite."""
-        return self._samples_of(rows, None)
+        return self._samples_of(rows, epoch, None)
 
     def in_turn(self, shares: Iterable[Share], epoch: int) -> Generator[Batch]:
         """ValueError if a value is not finite or the store is damaged."""
@@ -71,19 +71,19 @@ class StoreSource:
         ahead = read_ahead(shares, self._read, like, self.examples.block_size)
         with closing(ahead):
             for share, held in ahead:
-                yield self._samples_of(share.rows, held)
+                yield self._samples_of(share.rows, epoch, held)
 
-    def _samples_of(self, rows: np.ndarray, held: Held | None) -> Batch:
-        structure, variant = self.examples.rows[rows].T
+    def _samples_of(self, rows: np.ndarray, epoch: int, held: Held | None) -> Batch:
         targets = {
             name: torch.from_numpy(values[rows]).to(self.device)
             for name, values in self.examples.targets.items()
         }
-        return Batch(self._inputs(structure, variant, held), targets)
+        return Batch(self._inputs(rows, epoch, held), targets)
 
-    def _inputs(self, structure: np.ndarray, variant: np.ndarray, held: Held | None) -> Tensor:
+    def _inputs(self, rows: np.ndarray, epoch: int, held: Held | None) -> Tensor:
+        structure = self.examples.rows[rows, 0]
         if self._kept is not None:
-            return self._made_of(self._kept, structure, variant)
+            return self.made_of(self._taken(self._kept, structure, rows), rows, epoch)
         found: Tensor | None = None
         structures, place = np.unique(structure, return_inverse=True)
         for start in range(0, len(structures), _READ_AT_ONCE):
@@ -91,24 +91,33 @@ class StoreSource:
             here = np.flatnonzero((place >= start) & (place < stop))
             read = held.of if held else self._read
             values = {n: torch.from_numpy(of) for n, of in read(structures[start:stop]).items()}
-            made = self._made_of(values, place[here] - start, variant[here])
+            taken = self._taken(values, place[here] - start, rows[here])
+            made = self.made_of(taken, rows[here], epoch)
             if found is None:
                 found = made.new_empty((len(structure), *made.shape[1:]))
             found[torch.from_numpy(here).to(self.device)] = made
         assert found is not None, "there are rows"
         return found
 
-    def _made_of(
-        self, values: Mapping[str, Tensor], structure: np.ndarray, variant: np.ndarray
-    ) -> Tensor:
-        """Inputs of structures (n,) by their place in `values`, and variants (n,)."""
+    def made_of(self, taken: Sequence[Tensor], rows: np.ndarray, epoch: int) -> Tensor:
+        """Inputs (n, ...) of rows (n,) in an epoch, from what the store has of them, (n, ...) each.
+
+        For sources that add something of their own.
+        """
+        return self.inputs(*taken)
+
+    def _taken(
+        self, values: Mapping[str, Tensor], structure: np.ndarray, rows: np.ndarray
+    ) -> list[Tensor]:
+        """What is read of rows (n,), of which the structures are at places (n,) in `values`."""
+        variant = self.examples.rows[rows, 1]
         taken = []
         for reading in self.examples.inputs:
             own = variant if reading.variant is None else np.full_like(variant, reading.variant)
             array = values[reading.array]
             at, of = (torch.from_numpy(index).to(array.device) for index in (structure, own))
             taken.append(array[at, of].to(self.device))
-        return self.inputs(*taken)
+        return taken
 
     def _read(self, structures: np.ndarray) -> dict[str, np.ndarray]:
         """(n, V, ...) by array, of ascending structures."""

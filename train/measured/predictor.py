@@ -130,7 +130,7 @@ class Predictor:
         notes = [*structure.told, *doubts, *notes_on_refinement(found, structure)]
         notes += notes_on_training(recipe, self._instrument or {}, found, kept)
         notes += notes_on_range(recipe, self._r, found)
-        _, highest = self._defects.fraction
+        highest = self._defects.highest_fraction
         notes += notes_on_fit(fits, likeliest(answer["probabilities"]), highest)
         refusals = [structure.refusal] if structure.refusal else []
         if not found.rw <= _MOST_RW:

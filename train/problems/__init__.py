@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from train.data.examples import Examples
     from train.data.leakage import Split
-    from train.data.sources import Batch, Sources
+    from train.data.sources import Batch, Sources, StoreSource
     from train.data.store import Dataset
     from train.judging.calibration import Calibration
     from train.judging.evaluation import Judged, Predicted
@@ -140,11 +140,24 @@ class Problem(BaseModel, ABC):
 
     def sources(self, examples: Examples, seed: int, world: World) -> Sources:
         """Where samples come from: the store, if not told otherwise."""
-        from train.data.sources import Sources, StoreSource, fits_in_memory
+        from train.data.sources import Sources, fits_in_memory
 
         kept = fits_in_memory(examples, world)
-        stored = StoreSource(examples, self.inputs(), world.device, kept)
+        stored = self.stored(examples, seed, world.device, kept)
         return Sources(stored, stored, stored)
+
+    def stored(
+        self, examples: Examples, seed: int, device: torch.device, resident: bool = False
+    ) -> StoreSource:
+        """The samples of a store, and all that a network is to be judged by.
+
+        Args:
+            seed: of what is random in them.
+            resident: keep the store's arrays on the device.
+        """
+        from train.data.sources import StoreSource
+
+        return StoreSource(examples, self.inputs(), device, resident)
 
     @abstractmethod
     def inputs(self) -> nn.Module:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from train.data.examples import Examples
-from train.data.sources import StoreSource
 from train.data.store import Dataset
 from train.judging.calibration import read_calibration
 from train.judging.evaluation import Judged, predict
@@ -56,7 +55,7 @@ def predict_part(run: Path, store: Path | str, part: str) -> Predictions:
     calibration = read_calibration(run, problem.layout(model).regressions)
     leakage = read_leakage(run).get(part)
     caveats = tuple(_caveats(run, config, examples))
-    source = StoreSource(examples, problem.inputs(), device, resident=False)
+    source = problem.stored(examples, config.seed, device)
     found = predict(model, problem, source, rows, World(0, 1, device))
     calibrated = found._replace(outputs=calibration.apply(found.outputs))
     return Predictions(examples, rows, calibrated, config, leakage, caveats)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ase.data import atomic_masses, atomic_numbers
 from defects import assert_holds_what_it_says, places_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from defectgen.hosts.elements import debye_uiso, metals
+from defectgen.hosts.elements import debye_temperature, debye_uiso, metals
 from defectgen.hosts.host import Host
 from defectgen.hosts.library import embedded_library
 from defectgen.point_defects.settings import KIND_SETS, KINDS, DefectSettings, set_name
@@ -234,6 +235,11 @@ def test_interstitials_that_do_not_fit_are_refused():
         {"variants_per_kind": 0},
         {"mixed_variants": -1},
         {"mixed_variants": 1, "kinds": ("vacancy",)},
+        {"mixed_variants": 1, "fractions": {"vacancy": (0.01, 0.02)}},
+        {"fractions": {"vacuum": (0.01, 0.02)}},
+        {"fractions": {"interstitial": (0.01, 0.02)}, "kinds": ("vacancy", "substitution")},
+        {"fractions": {"vacancy": (0.02, 0.01)}},
+        {"impurity_uiso": "own"},
     ],
 )
 def test_senseless_settings_are_refused(change):
@@ -248,3 +254,64 @@ def test_every_embedded_host_has_sites_and_can_be_drawn():
     for host in hosts:
         assert interstitial_sites(host)
         assert HostSupercell(host, full).variant(0, 1).concentration == pytest.approx(0.1)
+
+
+OWN_RANGES = DefectSettings(fractions={"vacancy": (0.02, 0.03), "substitution": (0.2, 0.25)})
+
+
+def test_a_kind_has_its_own_range_of_fractions():
+    supercell = HostSupercell(one_of_each_group()[0], OWN_RANGES)
+    found: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for seed in range(40):
+        for index in range(1, OWN_RANGES.n_variants):
+            variant = supercell.variant(seed, index)
+            found[set_name(KIND_SETS[variant.label])].append(variant.concentration)
+    for kind, concentrations in found.items():
+        low, high = OWN_RANGES.fractions.get(kind, OWN_RANGES.fraction)
+        assert low <= min(concentrations) < low + 0.2 * (high - low)
+        assert high >= max(concentrations) > high - 0.2 * (high - low)
+    assert OWN_RANGES.highest_fraction == 0.25
+
+
+def test_what_is_newer_and_not_used_is_not_said():
+    assert (
+        not {"fractions", "impurity_uiso", "mixed_variants"} & DefectSettings().model_dump().keys()
+    )
+    said = OWN_RANGES.model_dump(mode="json")
+    assert DefectSettings.model_validate(said) == OWN_RANGES
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(one_of_each_group()), st.sampled_from(metals()), st.floats(0.1, 1000))
+def test_impurities_are_held_as_the_hosts_atoms_are(host, impurity, kelvin):
+    host = host.model_copy(update={"temperature": kelvin})
+    supercell = HostSupercell(host, DefectSettings(impurity_uiso="host"))
+    found = supercell.uiso_of(impurity)
+    masses = {
+        element: atomic_masses[atomic_numbers[element]] for element in (host.element, impurity)
+    }
+    ratio = (masses[host.element] / masses[impurity]) ** 0.5
+    low, high = sorted((1.0, ratio))
+    assert low - 1e-9 <= found.median / host.uiso <= high + 1e-9
+    if kelvin > 3 * debye_temperature(host.element) * max(1, ratio):
+        assert found.median == pytest.approx(host.uiso, rel=0.02)
+    if kelvin < 0.02 * debye_temperature(host.element):
+        assert found.median == pytest.approx(host.uiso * ratio, rel=0.02)
+    rng = np.random.default_rng(0)
+    drawn = np.log([found.at(rng) for _ in range(400)])
+    assert np.median(drawn) == pytest.approx(np.log(found.median), abs=0.25 * found.scatter)
+    assert np.log(found.ends) == pytest.approx([drawn.min(), drawn.max()], abs=0.5 * found.scatter)
+    assert np.std(drawn) == pytest.approx(0.88 * found.scatter, rel=0.15)
+
+
+def test_drawn_displacements_change_nothing_else():
+    host = one_of_each_group()[0]
+    own, drawn = (
+        HostSupercell(host, DefectSettings(impurity_uiso=rule)) for rule in ("element", "host")
+    )
+    for index in range(1, DEFAULT.n_variants):
+        before, after = (supercell.variant(3, index) for supercell in (own, drawn))
+        for name in ("removed", "added", "own"):
+            assert places_of(getattr(before.change, name)) == places_of(getattr(after.change, name))
+        assert (before.impurity, before.n_defects) == (after.impurity, after.n_defects)
+        assert (before.change.uiso == after.change.uiso) == (before.impurity is None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 
 from defectgen.hosts.library import embedded_library
@@ -19,3 +22,37 @@ def test_hosts_without_a_scattering_length_are_quarantined_by_name(stages):
         samples = stage.apply(samples, Resources())
     with pytest.raises(UnusableItem, match="depends on the energy, and none is tabulated for Cd"):
         PairDistributionFunction(scattering="neutron", rmax=5.0).compute(samples, Resources())
+
+
+def test_a_perfect_crystal_is_refined_against_each_sample():
+    hosts = embedded_library()
+    copper = next(host for host in hosts if (host.element, host.space_group) == ("Cu", 225))
+    settings = {"defects": {"supercell": [3, 3, 3], "fraction": [0.01, 0.05], "separation": 1.0}}
+    samples = Defects.model_validate(settings).draw(copper, 0)
+    strained = Strain(hydrostatic=(0.003, 0.003)).apply(samples, Resources())
+    pdf = PairDistributionFunction(rmax=12.0, points=100, refine_host=True)
+    plain = PairDistributionFunction(rmax=12.0, points=100)
+    for some, factor in ((samples, 1.0), (strained, 1.003)):
+        found = pdf.compute(some, Resources())
+        np.testing.assert_array_equal(found["g"], plain.compute(some, Resources())["g"])
+        np.testing.assert_allclose(found["refined_cell"][0], factor * copper.a, rtol=1e-5)
+        assert found["refined_uiso"][0] == pytest.approx(copper.uiso, rel=1e-3)
+        left = np.sqrt(np.square(found["g"] - found["g_host"]).sum(1))
+        size = np.sqrt(np.square(found["g"].astype(float)).sum(1))
+        np.testing.assert_allclose(found["rw"], left / size, rtol=1e-4, atol=1e-6)
+        assert found["rw"][0] < 1e-4 < found["rw"][1:].min()
+    assert set(found) == set(pdf.fields())
+    assert found["refined_cell"].shape == (len(samples), 3)
+
+
+def test_what_has_no_perfect_crystal_can_not_be_refined():
+    copper = next(host for host in embedded_library() if host.element == "Cu")
+    samples = Defects().draw(copper, 0)[:1]
+    samples = [dataclasses.replace(sample, crystal=None) for sample in samples]
+    with pytest.raises(UnusableItem, match="names no perfect crystal"):
+        PairDistributionFunction(refine_host=True).compute(samples, Resources())
+
+
+def test_a_description_without_refined_hosts_is_that_of_before():
+    assert "refine_host" not in PairDistributionFunction().model_dump()
+    assert PairDistributionFunction(refine_host=True).model_dump()["refine_host"] is True

@@ -30,7 +30,7 @@ EPOCHS = 5
 
 
 def run_fit(store: Path, run: Path, seed: int = 0, **changes):
-    recipe = make_recipe("default", {"epochs": EPOCHS} | changes)
+    recipe = make_recipe("ideal", {"epochs": EPOCHS} | changes)
     return fit(store, run, recipe, "host", seed, ALONE)
 
 

@@ -121,8 +121,8 @@ def test_weights_and_card_rebuild_the_model(run, exported, traces):
 
 def test_the_card_describes_the_run(run, exported, store_path):
     card = json.loads((exported / "model.json").read_text())
-    store = read_examples(Dataset.open(store_path))
-    assert card["classes"] == ["vacancy", "self_interstitial", "substitution", "interstitial"]
+    store, config = read_examples(Dataset.open(store_path)), read_config(run)
+    assert card["classes"] == [*store.classes, *(["pristine"] if config.recipe.pristine else [])]
     grid = card["input"]["r"]
     assert (grid["first"], grid["last"], grid["points"]) == (1.5, 30.0, 300)
     assert grid["step"]["smallest"] == grid["step"]["largest"] == round(28.5 / 299, 6)
@@ -130,7 +130,7 @@ def test_the_card_describes_the_run(run, exported, store_path):
     training = card["training"]
     assert (training["store"], training["fingerprint"]) == ("toy.zarr", store.fingerprint)
     assert (training["split"]["kind"], training["seed"]) == ("host", 0)
-    assert training["recipe"] == read_config(run).recipe.model_dump(mode="json")
+    assert training["recipe"] == config.recipe.model_dump(mode="json")
     metrics = json.loads((run / "metrics.json").read_text())
     assert (card["scores"]["val"], card["scores"]["test"]) == (metrics["val"], metrics["test"])
     assert card["caveats"] == list(caveats_of(store.trace))

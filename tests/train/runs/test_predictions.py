@@ -27,7 +27,7 @@ CLASSES = ("vacancy", "self_interstitial", "substitution", "interstitial")
 def run(store_path, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "run"
     world = World(0, 1, torch.device("cpu"))
-    fit(store_path, run, make_recipe("default", {"epochs": 2}), "host", 0, world)
+    fit(store_path, run, make_recipe("ideal", {"epochs": 2}), "host", 0, world)
     return run
 
 

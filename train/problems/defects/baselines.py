@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from train.data.sources import StoreSource
 from train.data.splits import PARTS
 from train.data.store import Dataset
 from train.judging.baselines import score_methods
@@ -28,7 +27,7 @@ def score_baselines(
     examples = problem.examples(data)
     split = split or next(iter(examples.splits))
     parts = problem.split(examples, split, seed)
-    source = StoreSource(examples, problem.inputs(), torch.device("cpu"), resident=False)
+    source = problem.stored(examples, seed, torch.device("cpu"))
     columns = {name: pair_columns(source.samples(parts.rows[name]).inputs) for name in PARTS}
     target = {name: examples.target[parts.rows[name]] for name in PARTS}
     chosen = {"split": split, "scaling": problem.recipe.scaling, "seed": seed}

@@ -17,7 +17,7 @@ import torch
 from scipy.linalg import orth
 from scipy.special import logsumexp
 
-from defectgen.hosts.elements import atomic_number, debye_uiso
+from defectgen.hosts.elements import atomic_number
 from defectgen.hosts.host import Host
 from defectgen.point_defects.settings import (
     IMPURITY_KINDS,
@@ -112,8 +112,8 @@ class DefectFit:
         self._r, self._inputs = r, inputs
         if inputs.scaling == "trace" and "scale" not in inputs.absorbed:
             self._inputs = PairInput("shared", (*inputs.absorbed, "scale"), r.tolist())
-        self._foreign = list(_foreign_atoms(host, defects, pdf))
-        self._x = np.linspace(0, defects.fraction[1], _FRACTIONS)
+        self._foreign = list(_foreign_atoms(self._supercell, pdf))
+        self._x = np.linspace(0, defects.highest_fraction, _FRACTIONS)
 
     def __call__(self, pristine: np.ndarray, defective: np.ndarray) -> list[dict[str, KindFit]]:
         """A fit of each kind of defect to each of n traces.
@@ -198,14 +198,14 @@ def _without(change: np.ndarray, taken_up: np.ndarray) -> np.ndarray:
     return change - (change @ taken_up) @ taken_up.T
 
 
-def _foreign_atoms(host: Host, defects: DefectSettings, pdf: PDFSettings) -> Iterator[_Atom]:
+def _foreign_atoms(supercell: HostSupercell, pdf: PDFSettings) -> Iterator[_Atom]:
     """The impurities, but for those of no tabulated neutron scattering length."""
-    parameters = pdf.parameters
+    parameters, host = pdf.parameters, supercell.host
     power = parameters.scattering_power(host.element)
-    for element in defects.impurities_of(host.element):
+    for element in supercell.settings.impurities_of(host.element):
         if lack_of(element, parameters.scattering) is None:
             z = parameters.scattering_power(element) / power
-            yield _Atom(element, z, debye_uiso(element, host.kelvin))
+            yield _Atom(element, z, supercell.uiso_of(element).median)
 
 
 def _shares(profiles: PairProfiles, kind: str, n: np.ndarray, z: float) -> Shares:

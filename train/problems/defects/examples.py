@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ from train.data.examples import Examples, Grouping, Reading, Signature, fingerpr
 from train.data.store import Dataset
 from train.problems.defects.trace import Trace
 
+REFINED = "g_host"
+"""The array of the hosts that were refined against each sample, where a store has it."""
 PRISTINE = "pristine"  # the class of no defect at all, where a run has it
 FRACTION_UNIT = 0.1  # of concentrations as networks give them
 SPLIT_MEANING = {
@@ -62,13 +65,18 @@ def classes_of(data: Dataset, with_pristine: bool) -> tuple[str, ...]:
 
 
 def read_examples(
-    data: Dataset, trace: Trace | None = None, with_pristine: bool = False
+    data: Dataset,
+    trace: Trace | None = None,
+    with_pristine: bool = False,
+    absorbed: Sequence[str] | None = None,
 ) -> DefectExamples:
     """All variants of a store that hold a defect; ValueError if there is none.
 
     Args:
         trace: to tell them from; as of `Trace.of` if not given.
         with_pristine: have a sample of each host itself, too, of a class of their own.
+        absorbed: what is refined of the host. If cell and displacements are among it, each sample
+            is compared with the host that was refined against it, where the store has that.
     """
     trace = trace or Trace.of(data)
     names = ("label", "concentration", "impurity", "space_group", "element", "origin")
@@ -93,7 +101,7 @@ def read_examples(
     return DefectExamples(
         data=data,
         rows=rows,
-        inputs=(Reading(trace.array, variant=0), Reading(trace.array)),
+        inputs=(_host_of(data, trace, absorbed or ()), Reading(trace.array)),
         targets={
             "class": np.where(of_row, of_row, len(classes)) - 1,
             "regression": regression.numpy(),
@@ -111,6 +119,13 @@ def read_examples(
         points=data.column(trace.axis),
         **columns,
     )
+
+
+def _host_of(data: Dataset, trace: Trace, absorbed: Sequence[str]) -> Reading:
+    """What a sample is compared with."""
+    if trace.is_pdf and REFINED in data.names and {"cell", "uiso"} <= set(absorbed):
+        return Reading(REFINED)
+    return Reading(trace.array, variant=0)
 
 
 def regression_of(

@@ -10,7 +10,6 @@ import torch
 
 from defectgen.hosts.host import Host
 from defectgen.hosts.library import open_library
-from train.data.sources import StoreSource
 from train.data.store import Dataset
 from train.problems.defects.ablation import ablate, windows
 from train.problems.defects.attribution import (
@@ -65,7 +64,7 @@ def explain(run: Path, store: Path, part: str, along: Along) -> Explanation:
     rows = read_rows(run, part, examples)
     structures, place = np.unique(examples.rows[rows, 0], return_inverse=True)
     hosts = _read_hosts(examples, structures)
-    source = StoreSource(examples, problem.inputs(), device, resident=False)
+    source = problem.stored(examples, config.seed, device)
     pairs, targets = source.samples(rows)
     target = targets["class"]
     points = np.array(problem.points)

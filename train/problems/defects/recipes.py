@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from train.problems.defects.errors import Errors
 from train.problems.defects.fresh_draws import Variation
 from train.problems.defects.inputs import ABSORBABLE, Absorbed, Scaling
 from train.setup import recipes
@@ -35,9 +36,14 @@ class DefectRecipe(Recipe):
         description="largest random relative stretch of the axis in training; None: 0.08 for G(r), "
         "0 for other traces",
     )
-    pristine: bool = Field(default=False, description="no defect at all is a class, too")
-    absorbed: tuple[Absorbed, ...] = Field(
-        default=(), description="what a refinement of the host has taken up of the change"
+    pristine: bool = Field(default=True, description="no defect at all is a class, too")
+    absorbed: tuple[Absorbed, ...] | None = Field(
+        default=None,
+        description="what a refinement of the host has taken up of the change; None: cell and uiso "
+        "of G(r), nothing of other traces",
+    )
+    errors: Errors = Field(
+        default=Errors(), description="of the sample's trace, in training and wherever it is judged"
     )
     draws: Literal["store", "streaming"] = Field(
         default="store", description="train on the store's variants, or on fresh ones each epoch"
@@ -64,7 +70,10 @@ _DEFAULT = DefectRecipe(
     gradient_norm=1.0,
     regression_weight=1.0,
     average_decay=0.998,
+    errors=Errors(noise=(0.0, 0.02), scale=0.003),
 )
+
+_KNOWN_EXACTLY: dict[str, Any] = {"pristine": False, "absorbed": (), "errors": Errors()}
 
 RECIPES = {
     recipe.name: recipe
@@ -80,14 +89,17 @@ RECIPES = {
             schedule="plateau",
             dropout=0.5,
             stretch=0.0,
+            **_KNOWN_EXACTLY,
         ),
         _DEFAULT,
+        # As the default one, of a host and an instrument known to the last digit.
+        _DEFAULT.model_copy(update={"name": "ideal", **_KNOWN_EXACTLY}),
         # For measured PDFs of any instrument, against a host that was refined: docs/measured.md.
         _DEFAULT.model_copy(
             update={
                 "name": "measured",
-                "pristine": True,
                 "absorbed": ABSORBABLE,
+                "errors": Errors(),
                 "draws": "streaming",
                 "epochs": 60,
                 "variation": Variation(

@@ -119,7 +119,8 @@ def measure_robustness(run: Path, store: Path, part: str) -> Robustness:
     target = torch.from_numpy(examples.target[rows])
 
     def scores_with(variation: Variation) -> dict[str, float]:
-        source = FreshSource(examples, problem.inputs(), variation, seed, device)
+        errors = problem.recipe.errors
+        source = FreshSource(examples, problem.inputs(), errors, variation, seed, device)
         found = predict(model, problem, source, rows, World(0, 1, device))
         logits = calibration.apply(found.outputs).logits
         scores = score(logits, target, problem.classes)

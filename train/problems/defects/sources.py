@@ -1,20 +1,41 @@
-"""Samples whose defects are others in every epoch."""
+"""Samples as a measurement has them, and samples whose defects are others in every epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from train.data.reading import Share
-from train.data.sources import Batch
+from train.data.sources import Batch, StoreSource
+from train.problems.defects.errors import Errors, RowErrors
 from train.problems.defects.examples import DefectExamples, regression_of
 from train.problems.defects.fresh_draws import FreshDraws, Variation
 
 DRAWN_AT_ONCE = 4096
 """Hosts. More would take longer to draw than a process has that is asked to stop."""
+
+
+class ErringSource(StoreSource):
+    """The rows of the store, each trace of a sample with errors of its own in every epoch."""
+
+    def __init__(
+        self,
+        examples: DefectExamples,
+        inputs: nn.Module,
+        errors: Errors,
+        seed: int,
+        device: torch.device,
+        resident: bool,
+    ) -> None:
+        super().__init__(examples, inputs, device, resident)
+        self._errors = RowErrors(errors, examples.id, examples.rows, seed)
+
+    def made_of(self, taken: Sequence[Tensor], rows: np.ndarray, epoch: int) -> Tensor:
+        host, sample = taken
+        return self.inputs(host, self._errors.added(host, sample, rows, epoch))
 
 
 class FreshSource:
@@ -24,11 +45,13 @@ class FreshSource:
         self,
         examples: DefectExamples,
         inputs: nn.Module,
+        errors: Errors,
         variation: Variation,
         seed: int,
         device: torch.device,
     ) -> None:
         self.examples, self.inputs = examples, inputs.to(device)
+        self._errors = RowErrors(errors, examples.id, examples.rows, seed)
         self.draws = FreshDraws.of_store(examples.path, variation, seed, device)
 
     def in_turn(self, shares: Iterable[Share], epoch: int) -> Generator[Batch]:
@@ -40,7 +63,8 @@ class FreshSource:
         structure, variant = examples.rows[rows].T
         label = examples.label[structure, variant]
         drawn = self.draws.draw(structure, label, variant, epoch)
-        inputs = self.inputs(drawn.pristine, drawn.defective)
+        sample = self._errors.added(drawn.pristine, drawn.defective, rows, epoch)
+        inputs = self.inputs(drawn.pristine, sample)
         host = torch.from_numpy(examples.host_number[structure]).to(inputs.device)
         regression = regression_of(drawn.concentration, drawn.atomic_number, host)
         target = torch.from_numpy(examples.target[rows]).to(inputs.device)

@@ -130,4 +130,4 @@ class TorchLattice:
         own = self._own_powers[torch.from_numpy(drawn.host).to(self._own_powers.device)]
         power = torch.where(drawn.impurity >= 0, self._powers[drawn.impurity], own)
         places = (drawn.place, drawn.gone, drawn.come)
-        return Changes(drawn.host, drawn.n_used, *places, power, drawn.uiso)
+        return Changes(drawn.host, drawn.n_used, *places, power, drawn.uiso.float())

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from train.data.examples import Examples
 from train.data.leakage import Split
-from train.data.sources import Sources
+from train.data.sources import Sources, StoreSource
 from train.data.store import Dataset
 from train.judging.evaluation import Predicted
 from train.judging.familiarity import View
@@ -30,12 +30,12 @@ from train.problems.defects.fresh_draws import Variation, require_sites
 from train.problems.defects.inputs import PairInput
 from train.problems.defects.objective import DefectObjective
 from train.problems.defects.recipes import RECIPES, DefectRecipe
-from train.problems.defects.sources import DRAWN_AT_ONCE, FreshSource
+from train.problems.defects.sources import DRAWN_AT_ONCE, ErringSource, FreshSource
 from train.problems.defects.trace import Trace
 from train.setup.distributed import World
 
-_SUITING_PDFS = {"model": "reciprocal", "stretch": 0.08}
-_SUITING_ANY_TRACE = {"model": "residual", "stretch": 0.0}
+_SUITING_PDFS = {"model": "reciprocal", "stretch": 0.08, "absorbed": ("cell", "uiso")}
+_SUITING_ANY_TRACE = {"model": "residual", "stretch": 0.0, "absorbed": ()}
 
 
 class DefectTask(Problem):
@@ -80,7 +80,7 @@ class DefectTask(Problem):
                 f"{data.path} has other points of {self.trace.axis} than the store that was "
                 "trained on"
             )
-        return read_examples(data, self.trace, PRISTINE in self.classes)
+        return read_examples(data, self.trace, PRISTINE in self.classes, self.recipe.absorbed)
 
     def split(self, examples: Examples, split: str, seed: int) -> Split:
         """ValueError also if all rows are of one class."""
@@ -102,16 +102,22 @@ class DefectTask(Problem):
         stored = super().sources(examples, seed, world).stored
         if self.recipe.draws == "store":
             return Sources(stored, stored, stored)
-        variation = self.recipe.variation
+        errors, variation = self.recipe.errors, self.recipe.variation
 
         def drawn() -> FreshSource:
             of_hosts = cast(DefectExamples, examples)
-            return FreshSource(of_hosts, self.inputs(), variation, seed, world.device)
+            return FreshSource(of_hosts, self.inputs(), errors, variation, seed, world.device)
 
         return Sources(stored, drawn(), drawn() if variation != Variation() else stored)
 
+    def stored(
+        self, examples: Examples, seed: int, device: torch.device, resident: bool = False
+    ) -> StoreSource:
+        errors, of_hosts = self.recipe.errors, cast(DefectExamples, examples)
+        return ErringSource(of_hosts, self.inputs(), errors, seed, device, resident)
+
     def inputs(self) -> PairInput:
-        return PairInput(self.recipe.scaling, self.recipe.absorbed, self.points)
+        return PairInput(self.recipe.scaling, self.recipe.absorbed or (), self.points)
 
     def model(self) -> Model:
         name = self.recipe.model or _SUITING_ANY_TRACE["model"]

@@ -128,7 +128,9 @@ def test_two_kinds_of_one_displacement_come_to_two_numbers(name, z):
     while len(changes) < 200:
         places = supercell._draw_places(rng, *MIXTURES[name])
         if places.site.max() < first_orbit:
-            change = supercell.change_of(MIXTURES[name], "Pb", places)
+            change = supercell.change_of(
+                MIXTURES[name], "Pb", supercell.uiso_of("Pb").median, places
+            )
             changes.append(replace(change, uiso=host.uiso))
     g = crystal.pdfs(changes)
     (pristine,) = pdfs(supercell, [supercell.variant(0, 0).change])

@@ -160,7 +160,7 @@ def test_one_class_alone_is_refused(store_path, tmp_path):
     path = shutil.copytree(store_path, tmp_path / "vacancies.zarr")
     label = zarr.open_group(path, mode="r+")["label"]
     label[:] = np.where(label[:] > 1, -1, label[:])
-    result = invoke("train", path, "--out", tmp_path / "run")
+    result = invoke("train", path, "--out", tmp_path / "run", "--recipe", "ideal")
     assert "has PDFs of vacancy only" in str(result.exception)
     assert "--set pristine=true" in str(result.exception)
 

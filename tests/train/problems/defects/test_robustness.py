@@ -34,7 +34,7 @@ def run(real_store, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "run"
     changes = {"epochs": 1, "draws": "streaming", "variation.noise": [0.01, 0.03]}
     world = World(0, 1, torch.device("cpu"))
-    fit(real_store, run, make_recipe("default", changes), "host", 0, world)
+    fit(real_store, run, make_recipe("ideal", changes), "host", 0, world)
     return run
 
 
