@@ -32,6 +32,7 @@ for command in (
     defectgen.commands.pdf,
     train.commands.train,
     train.commands.evaluate,
+    train.commands.analyse,
     train.commands.predict,
     train.commands.refine,
     train.commands.baselines,

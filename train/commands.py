@@ -275,6 +275,55 @@ def predict(
         raise typer.Exit(2)
 
 
+def analyse(
+    structure: Annotated[Path, typer.Argument(help="CIF file of the crystal without defects.")],
+    measured: options.Measured,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Measured PDF of the undamaged sample, on the same instrument."),
+    ] = None,
+    impurity: Annotated[
+        list[str] | None, typer.Option(help="Look for this metal; repeatable. All by default.")
+    ] = None,
+    rmin: options.RMin = None,
+    rmax: options.RMax = None,
+    qmin: options.QMin = None,
+    qmax: options.QMax = None,
+    qdamp: options.QDamp = None,
+    qbroad: options.QBroad = None,
+    scale: options.Scale = None,
+    scattering: options.Scattering = None,
+    fix: options.Fix = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="HTML file to write; of one measurement.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a file.")] = False,
+) -> None:
+    """Say which point defects measured PDFs show and which they can't exclude; trains nothing."""
+    from train.measured.analysis import analyse_files
+    from train.measured.analysis_report import print_analysis, write_page
+
+    if output and len(measured) > 1:
+        raise ValueError("--output is for one measurement: give one, or leave it out")
+    ranges = {"rmin": rmin, "rmax": rmax, "qmin": qmin, "qmax": qmax}
+    given = options.given(**ranges, qdamp=qdamp, qbroad=qbroad, scale=scale, scattering=scattering)
+    failed = False
+    for found in analyse_files(structure, measured, reference, impurity, given, fix or []):
+        if isinstance(found, ValueError):
+            failed = True
+            typer.echo(f"defectpdf: error: {found}", err=True)
+            continue
+        if json:
+            typer.echo(json_module.dumps(found.record()))
+        else:
+            print_analysis(found)
+        if output:
+            write_page(found, output)
+            typer.echo(f"wrote {output}", err=True)
+    if failed:
+        raise typer.Exit(2)
+
+
 def refine(
     structure: Annotated[Path, typer.Argument(help="CIF file of the crystal.")],
     measured: options.Measured,

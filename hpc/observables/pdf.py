@@ -21,7 +21,7 @@ from pdfcalc.crystals.scattering import lack_of
 from pdfcalc.pdf.parameters import PDFParameters
 
 if TYPE_CHECKING:
-    from pdfcalc.crystals.structure import AtomicStructure
+    pass
 
 
 _OF_REFINED = {
@@ -144,15 +144,15 @@ class PairDistributionFunction(PDFSettings):
         if crystal is None:
             raise UnusableItem("refine_host: its source names no perfect crystal to be refined")
         refinable = RefinableCrystal(crystal, self.parameters, self.stored.tolist())
-        lengths = np.linalg.norm(crystal.lattice, axis=1)
+        edges = np.linalg.norm(crystal.lattice, axis=1)
         found: dict[str, list[Any]] = {name: [] for name in _OF_REFINED}
         for sample, own in zip(samples, g.astype(float), strict=True):
-            start = _mean_lengths(sample, crystal)
+            supercell = sample.lattice.crystal.sites if sample.lattice else sample.atoms()
             try:
-                fit = refinable.fit(own, [start[axes].mean() for axes in refinable.axes.values()])
+                fit = refinable.fit(own, refinable.lengths_in(supercell.lattice))
             except ValueError as error:
                 raise UnusableItem(f"variant {sample.key[2]}: {error}") from None
-            cell = lengths.copy()
+            cell = edges.copy()
             for axes, factor in zip(refinable.axes.values(), fit.lengths, strict=True):
                 cell[axes] *= factor
             found["g_host"].append(fit.g)
@@ -166,15 +166,6 @@ class PairDistributionFunction(PDFSettings):
         for element in sorted(elements):
             if why := self.lack(element):
                 raise UnusableItem(f"{why} for {element}")
-
-
-def _mean_lengths(sample: Sample, crystal: AtomicStructure) -> np.ndarray:
-    """(3,) edges of the cell in a sample's supercell, on average, over those of the crystal."""
-    if sample.lattice is not None:
-        return np.ones(3)
-    edges, whole = (np.linalg.norm(of.lattice, axis=1) for of in (crystal, sample.atoms()))
-    ratio = whole / edges
-    return ratio / np.rint(ratio)
 
 
 PLUG_IN = PairDistributionFunction

@@ -51,6 +51,8 @@ class Refinement:
             weights (Farrow et al., J. Phys.: Condens. Matter 19 (2007) 335219,
             DOI 10.1088/0953-8984/19/33/335219).
         converged: whether the fit ended because nothing changed any more.
+        points: (m,) indices in r of the independent points that were fitted.
+        jacobian: (m, K) derivatives of G there by the K values that were free.
     """
 
     values: dict[str, float]
@@ -62,6 +64,8 @@ class Refinement:
     g_calculated: np.ndarray
     rw: float
     converged: bool
+    points: np.ndarray
+    jacobian: np.ndarray
 
     def record(self) -> dict[str, Any]:
         """For JSON, without the curves."""
@@ -154,11 +158,23 @@ def refine_host(
         )
     values = _near_fit(host, r[chosen], g[chosen], parameters, free)
     problem = _Problem(model, r[chosen], g[chosen], values, free)
-    values, uncertainties, converged = _solved(problem)
+    values, uncertainties, converged, jacobian = _solved(problem)
     refined, instrument = model.at(values)
     calculated = model.pdf(values, r)
     rw = float(np.sqrt(np.sum((g - calculated) ** 2) / np.sum(g**2)))
-    return Refinement(values, uncertainties, refined, instrument, r, g, calculated, rw, converged)
+    return Refinement(
+        values=values,
+        uncertainties=uncertainties,
+        structure=refined,
+        parameters=instrument,
+        r=r,
+        g=g,
+        g_calculated=calculated,
+        rw=rw,
+        converged=converged,
+        points=chosen,
+        jacobian=jacobian,
+    )
 
 
 class _Model:
@@ -256,13 +272,14 @@ class _Problem:
         return (np.stack(moved, axis=1) - here[:, None]) / steps
 
 
-def _solved(problem: _Problem) -> tuple[dict[str, float], dict[str, float], bool]:
-    """The best values, the uncertainties of the free ones, and whether the fit converged."""
+def _solved(problem: _Problem) -> tuple[dict[str, float], dict[str, float], bool, np.ndarray]:
+    """The best values, the uncertainties of the free ones, whether the fit converged, and
+    derivatives (m, K) at its end."""
     from scipy.optimize import least_squares
 
     free = problem.free
     if not free:
-        return dict(problem.start), {}, True
+        return dict(problem.start), {}, True, np.empty((len(problem.r), 0))
     result = least_squares(
         problem.residual,
         problem.vector(),
@@ -279,7 +296,7 @@ def _solved(problem: _Problem) -> tuple[dict[str, float], dict[str, float], bool
         # To first order that of the square over twice the value, and finite where that is zero.
         square = values[name] ** 2
         uncertainties[name] = (square + uncertainties[name]) ** 0.5 - values[name]
-    return values, uncertainties, bool(result.status > 0)
+    return values, uncertainties, bool(result.status > 0), result.jac
 
 
 def _near_fit(
@@ -298,7 +315,7 @@ def _near_fit(
     # Over so short a range the instrument and the displacements cannot be told apart.
     first = [name for name in free if name not in (*_SQUARED, "delta2")]
     if len(r) > len(first):
-        values, _, _ = _solved(_Problem(model, r, g, values, first))
+        values, *_ = _solved(_Problem(model, r, g, values, first))
     return values
 
 

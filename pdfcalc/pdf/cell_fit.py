@@ -66,7 +66,8 @@ class RefinableCrystal:
     def __init__(
         self, structure: AtomicStructure, parameters: PDFParameters, points: Sequence[int]
     ) -> None:
-        axes = equal_lengths(np.linalg.norm(structure.lattice, axis=1))
+        self._edges = np.linalg.norm(structure.lattice, axis=1)
+        axes = equal_lengths(self._edges)
         self.axes = axes
         """Those of each length that may differ."""
         species = species_of(structure, parameters)
@@ -87,6 +88,12 @@ class RefinableCrystal:
         self._baseline = baseline_response(parameters, tuple(points))
         farthest = (LENGTHS[1] + _STEP) * longest
         self._mesh = Mesh(shortest, farthest, narrow, self._response.grid, parameters)
+
+    def lengths_in(self, supercell: np.ndarray) -> np.ndarray:
+        """(K,) lengths of the cell, over what they were, in a supercell ((3, 3) rows, A) of it."""
+        ratio = np.linalg.norm(supercell, axis=1) / self._edges
+        ratio /= np.rint(ratio)
+        return np.array([ratio[some].mean() for some in self.axes.values()])
 
     def pdf(self, lengths: np.ndarray, uiso: float) -> np.ndarray:
         """(R,) G(r) with other lengths (K,) and Uiso, all over what they were, 1/A^2."""

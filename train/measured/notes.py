@@ -16,8 +16,18 @@ from train.problems.defects.recipes import DefectRecipe
 _END = 0.95  # of the fractions that a fit tries, beyond which it asks for more
 _HIGH_RW = 0.2
 """Twice what refinements of bulk metals end with: worth a look at structure and instrument."""
+_MOST_RW = 0.5
+"""Beyond which more of a measurement is something else than is its host."""
 _FAR = 0.02
 """Relative change of a length that a crystal's own expansion by heat rarely reaches."""
+
+
+def refusals_of(structure: Structure, found: Refinement) -> list[str]:
+    """Why nothing can be said of a refined measurement; empty if something can."""
+    refusals = [structure.refusal] if structure.refusal else []
+    if not found.rw <= _MOST_RW:
+        refusals.append(f"the refined host misses the measurement, Rw {found.rw:.2f}")
+    return refusals
 
 
 def notes_on_refinement(found: Refinement, structure: Structure) -> Iterator[str]:

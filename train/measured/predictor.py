@@ -24,6 +24,7 @@ from train.measured.notes import (
     notes_on_range,
     notes_on_refinement,
     notes_on_training,
+    refusals_of,
 )
 from train.measured.prediction import Prediction, likeliest
 from train.measured.refining import start_of
@@ -36,8 +37,6 @@ from train.problems.defects.problem import read_problem
 from train.runs.rundir import load_model
 
 _FEWEST_POINTS = 20  # of the run's, in what was fitted
-_MOST_RW = 0.5
-"""Beyond which more of a measurement is something else than is its host."""
 _STRANGE = {
     "host": "the shells of the refined host are unlike those of the run's hosts",
     "change": "what parts the measurement from its host is unlike what defects, noise and "
@@ -123,7 +122,7 @@ class Predictor:
             pairs = self.problem.inputs()(*traces)
             columns = self.model(pairs)
         answer = self._answer(Outputs.of(columns, self.problem.layout(self.model)))
-        host = _refined_host(structure.host, found)
+        host = structure.refined(found)
         far = {name: float(of[0]) for name, of in self.familiarity.strangeness(pairs).items()}
         fits = self._fits(found, kept, host, calculated, scaled)
         recipe = self.problem.recipe
@@ -132,9 +131,7 @@ class Predictor:
         notes += notes_on_range(recipe, self._r, found)
         highest = self._defects.highest_fraction
         notes += notes_on_fit(fits, likeliest(answer["probabilities"]), highest)
-        refusals = [structure.refusal] if structure.refusal else []
-        if not found.rw <= _MOST_RW:
-            refusals.append(f"the refined host misses the measurement, Rw {found.rw:.2f}")
+        refusals = refusals_of(structure, found)
         refusals += [_STRANGE[name] for name, distance in far.items() if distance > REFUSED]
         return Prediction(
             file=file,
@@ -212,11 +209,3 @@ class Predictor:
             "fraction": fraction,
             "contrast": contrast,
         }
-
-
-def _refined_host(host: Host | None, found: Refinement) -> Host | None:
-    """The host with the refined lengths and displacements."""
-    if host is None:
-        return None
-    a, _, c = np.linalg.norm(found.structure.lattice, axis=1).tolist()
-    return host.changed(a, c, found.structure.uiso.mean())

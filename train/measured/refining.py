@@ -68,14 +68,15 @@ def refine_files(
     crystal = Structure.read(structure)
     for file in files:
         try:
-            yield _refined(crystal, file, given, fixed)
+            yield refined(crystal, file, given, fixed)
         except ValueError as error:
             yield error
 
 
-def _refined(
+def refined(
     crystal: Structure, file: Path, given: dict[str, Any], fixed: Collection[str]
 ) -> Refined:
+    """As `refine_files`, of one file; ValueError if it is unusable."""
     measured = read_gr(file)
     try:
         start, doubts = start_of(measured, crystal, _RANGE | given)
@@ -111,7 +112,7 @@ def write_refined(every: Sequence[Refined], folder: Path) -> Iterator[Path]:
         yield fit
         picture = stem.with_name(f"{stem.name}.svg")
         with report_style():
-            write_text(picture, to_svg(refinement_figure(one)))
+            write_text(picture, to_svg(refinement_figure(one.file, one.refinement)))
         yield picture
     write_text(folder / SUMMARY, _table(every))
     yield folder / SUMMARY
@@ -129,9 +130,8 @@ def _table(every: Sequence[Refined]) -> str:
     return text.getvalue()
 
 
-def refinement_figure(one: Refined) -> Figure:
+def refinement_figure(file: Path, found: Refinement) -> Figure:
     """Data, fit, and below them the difference."""
-    found = one.refinement
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(found.r, found.g, ".", ms=2.5, color=INK, label="measured")
@@ -140,7 +140,7 @@ def refinement_figure(one: Refined) -> Figure:
     offset = found.g.min() - 1.2 * max(difference.max(), 0.1 * found.g.std())
     axes.axhline(offset, lw=0.5, color=INK)
     axes.plot(found.r, difference + offset, lw=0.9, color=COLOURS[2], label="difference, offset")
-    name = printable(Path(one.file.name)).replace("$", r"\$")
+    name = printable(Path(file.name)).replace("$", r"\$")
     axes.set(xlabel="r (Å)", ylabel="G (Å$^{-2}$)", title=f"{name}: Rw {found.rw:.3f}")
     axes.legend(fontsize="small", ncols=3)
     return figure

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from defectgen.hosts.cif import read_cif, read_with_notes
 from defectgen.hosts.host import Host
 from pdfcalc import AtomicStructure
+from pdfcalc.measured.refinement import Refinement
 
 
 @dataclass(frozen=True)
@@ -41,3 +44,10 @@ class Structure:
     def of_host(cls, path: Path, host: Host, notes: tuple[str, ...] = ()) -> Structure:
         # Lengths are refined and angles are not, so a primitive cell would lose its freedom.
         return cls(path, host.atoms, host, None, notes)
+
+    def refined(self, found: Refinement) -> Host | None:
+        """The host with the refined lengths and displacements."""
+        if self.host is None:
+            return None
+        a, _, c = np.linalg.norm(found.structure.lattice, axis=1).tolist()
+        return self.host.changed(a, c, found.structure.uiso.mean())
