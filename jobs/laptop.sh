@@ -1,5 +1,6 @@
 #!/bin/bash
-# The whole job on this machine: the embedded library, its PDFs, a trained classifier and a report.
+# The whole job on this machine: the embedded library, PDFs of relaxed point defects (relaxed.toml), a
+# trained classifier and a report.
 #
 #     bash jobs/laptop.sh [results]
 #
@@ -12,8 +13,8 @@ source "$jobs/environment.sh"
 
 results=${1:-results}
 mkdir -p "$results"
-bash "$jobs/generate.sh" --store "$results/metals.zarr"
-defectpdf verify "$results/metals.zarr"
-OMP_NUM_THREADS=$cores defectpdf train "$results/metals.zarr" --out "$results/run"
-defectpdf evaluate "$results/run" "$results/metals.zarr" --split test
+bash "$jobs/generate.sh" "$jobs/relaxed.toml" --store "$results/relaxed.zarr"
+defectpdf verify "$results/relaxed.zarr"
+OMP_NUM_THREADS=$cores defectpdf train "$results/relaxed.zarr" --out "$results/run"
+defectpdf evaluate "$results/run" "$results/relaxed.zarr" --split test
 defectpdf report "$results/run" -o "$results/report.html"

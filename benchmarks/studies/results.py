@@ -70,7 +70,7 @@ def run_metrics(wanted: Wanted, options: Namespace, world: World) -> dict[str, A
     """The metrics of a run, trained if it has to be; None if asked to stop before its end."""
     line = wanted.line
     changes: dict[str, Any] = {"scaling": line.scaling, "draws": line.draws}
-    if line.recipe == "default":
+    if line.recipe == "ideal":
         changes |= dict(map(parse_setting, options.set))
     if options.quick:
         changes |= {"epochs": 1}
@@ -102,7 +102,7 @@ def baselines(options: Namespace, store: DefectExamples, seed: int) -> dict[str,
 
     def compute() -> dict[str, Any]:
         data = Dataset.open(options.store)
-        return Defects.of(data, make_recipe("default")).baselines(data, "host", seed)
+        return Defects.of(data, make_recipe("ideal")).baselines(data, "host", seed)
 
     return kept(options, store, f"baselines-host-shared-{seed}", compute)
 
@@ -196,7 +196,7 @@ def main() -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="another choice in the default recipe, as of `defectpdf train`; repeatable",
+        help="another choice in the recipe ideal, as of `defectpdf train`; repeatable",
     )
     docs = Path(__file__).parents[2] / "docs"
     parser.add_argument("--out", type=Path, default=docs, help="folder of the tables")

@@ -22,7 +22,7 @@ class Line(NamedTuple):
     split: str
     scaling: str
     draws: str
-    recipe: str = "default"
+    recipe: str = "ideal"
 
 
 class Run(NamedTuple):

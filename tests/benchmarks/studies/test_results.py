@@ -53,7 +53,7 @@ def test_the_page_has_the_means_of_what_was_run():
     lines = [host, group, Line("space_group:229", "shared", "streaming")]
     page = results_page(store, [0, 1], lines, runs, [], looks).splitlines()
     assert (
-        "| host | shared | store | default | 2 | 95.50 ± 0.71 % | 100.00 ± 0.00 % "
+        "| host | shared | store | ideal | 2 | 95.50 ± 0.71 % | 100.00 ± 0.00 % "
         "| 1.00 ± 0.00 % | 1,400 |" in page
     )
     assert "| 229 | shared | streaming | 0 | not run |  |  |  |  |  |" in page

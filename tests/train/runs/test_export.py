@@ -133,7 +133,7 @@ def test_the_card_describes_the_run(run, exported, store_path):
     assert training["recipe"] == config.recipe.model_dump(mode="json")
     metrics = json.loads((run / "metrics.json").read_text())
     assert (card["scores"]["val"], card["scores"]["test"]) == (metrics["val"], metrics["test"])
-    assert card["caveats"] == list(caveats_of(store.trace))
+    assert card["caveats"] == list(caveats_of(store.trace, config.recipe))
     assert card["versions"]["export"]["torch"] == torch.__version__
 
 

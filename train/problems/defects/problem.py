@@ -49,7 +49,7 @@ class Defects(DefectTask):
     def caveats(self) -> tuple[str, ...]:
         from train.problems.defects.sections import caveats_of
 
-        return caveats_of(self.trace)
+        return caveats_of(self.trace, self.recipe)
 
     def store_report(self, data: Dataset) -> tuple[str, list[Section]]:
         from train.problems.defects.sections import store_sections

@@ -12,20 +12,14 @@ from train.judging.evaluation import Judged
 from train.problems import Section
 from train.problems.defects.examples import DefectExamples
 from train.problems.defects.figures import accuracy_figure, example_figure, histogram_figure
+from train.problems.defects.recipes import DefectRecipe
 from train.problems.defects.trace import Trace
 from train.report.figures import as_drawn, confusion_figure
 from train.report.html import cards, figure, preformatted, table
 
-_PDF_CAVEAT = (
-    "All PDFs are computed and noise-free, on one set of instrument parameters; a measured PDF has "
-    "noise, background and other damping."
-)
-_TRACE_CAVEAT = "All traces are computed and noise-free, of one instrument."
 _CAVEATS = (
-    "Atoms sit on ideal sites: nothing relaxes around a defect, and a relaxed lattice would blur "
-    "what tells the classes apart.",
-    "Each trace comes with that of the very same host without defects, its lattice constant and "
-    "displacements included, as no experiment has it.",
+    "Where the store has no stage that relaxes them, atoms sit on ideal sites, and a relaxed "
+    "lattice would blur what tells the classes apart.",
     "Every crystal holds the kinds of defect that its class stands for and no others, in the "
     "concentrations shown here; other mixtures, clusters and concentrations are not tested.",
     "With X-ray weights an impurity whose atomic number is next to the host's scatters like the "
@@ -34,9 +28,20 @@ _CAVEATS = (
 )
 
 
-def caveats_of(trace: Trace) -> tuple[str, ...]:
+def caveats_of(trace: Trace, recipe: DefectRecipe) -> tuple[str, ...]:
     """What the scores of a run on such traces do not say."""
-    return (_PDF_CAVEAT if trace.is_pdf else _TRACE_CAVEAT, *_CAVEATS)
+    noise = "with white noise only" if recipe.errors.noise_range[1] else "noise-free"
+    computed = f"All {trace.title} are computed and {noise}, on one set of instrument parameters"
+    if trace.is_pdf:
+        computed += "; a measured PDF has background, slow errors and other damping"
+    host = (
+        "The host's cell and displacements were refined against each sample; its instrument is "
+        "known exactly."
+        if {"cell", "uiso"} <= set(recipe.absorbed or ())
+        else "Each trace comes with that of the very same host without defects, its lattice "
+        "constant and displacements included, as no experiment has it."
+    )
+    return (f"{computed}.", host, *_CAVEATS)
 
 
 def run_sections(found: Judged, scores: dict[str, Any]) -> Iterator[Section]:
