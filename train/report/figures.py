@@ -89,7 +89,7 @@ def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
         colour = "#ffffff" if shade > 0.5 else "#000000"
         axes.text(column, row, text, ha="center", va="center", color=colour)
     names = [as_drawn(name).replace("-", "-\n").replace("+", "\n+ ") for name in classes]
-    axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 5 else 0)
+    axes.set_xticks(range(len(names)), names, rotation=90 if len(names) > 4 else 0)
     axes.set_yticks(range(len(names)), names)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

@@ -70,16 +70,16 @@ def _line(index: int, name: str) -> dict[str, Any]:
 def example_figure(
     trace: Trace, points: np.ndarray, examples: Sequence[tuple[str, np.ndarray, np.ndarray]]
 ) -> Figure:
-    """Rows of (title, pristine, defective): both traces, and their difference beside them."""
+    """Rows of (title, host, sample): both traces, and their difference beside them."""
     figure = Figure(figsize=(8, 1.9 * len(examples)), layout="constrained")
     rows = figure.subplots(len(examples), 2, sharex=True, squeeze=False)
-    for (left, right), (title, pristine, defective) in zip(rows, examples, strict=True):
-        left.plot(points, pristine, lw=0.9, label="pristine")
-        left.plot(points, defective, lw=0.9, label="defective")
+    for (left, right), (title, host, sample) in zip(rows, examples, strict=True):
+        left.plot(points, host, lw=0.9, label="host")
+        left.plot(points, sample, lw=0.9, label="sample")
         left.set(ylabel=trace.label, title=title)
-        right.plot(points, defective - pristine, lw=0.9, color=COLOURS[2])
+        right.plot(points, sample - host, lw=0.9, color=COLOURS[2])
         right.axhline(0, lw=0.5, color=INK)
-        right.set(ylabel=trace.change_label, title="defective - pristine")
+        right.set(ylabel=trace.change_label, title="sample - host")
     rows[0, 0].legend(fontsize="small", ncols=2)
     for axes in rows[-1]:
         axes.set_xlabel(trace.axis_label)

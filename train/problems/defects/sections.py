@@ -156,8 +156,11 @@ def examples_figure(examples: DefectExamples, rows: np.ndarray, seed: int) -> Fi
             f"{as_drawn(examples.element[s])} ({examples.space_group[s]})"
             + (f", impurity Z = {number}" if number else "")
         )
-        traces = examples.data.read(examples.trace.array, np.array([s]))[0]
-        chosen.append((title, traces[0], traces[v]))
+        host, sample = (
+            examples.data.read(array, np.array([s]))[0, v if of is None else of]
+            for array, of in examples.inputs
+        )
+        chosen.append((title, host, sample))
     return example_figure(examples.trace, examples.points, chosen)
 
 
