@@ -41,6 +41,7 @@ class KindLimit:
         return {
             "fraction": self.best.fraction,
             "deviation": self.best.deviation,
+            "significance": self.best.significance,
             "fraction_95": self.fraction_95,
             "fraction_95_rigid": self.fraction_95_rigid,
         }
@@ -72,8 +73,7 @@ class Analysis:
             (limit.best, kind, element)
             for kind, by_element in self.limits.items()
             for element, limit in by_element.items()
-            if limit.best.fraction >= _EVIDENT * limit.best.deviation
-            and limit.best.fraction <= MOST
+            if limit.best.significance >= _EVIDENT and limit.best.fraction <= MOST
         ]
         every.sort(key=lambda one: -one[0].log_likelihood)
         return [

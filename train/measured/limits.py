@@ -40,12 +40,18 @@ _FRACTIONS = {
     "interstitial": 0.006,
 }
 """Of host atoms in the simulated samples; what they change is taken to grow in proportion."""
+_MODEL = 0.35
+"""Relative standard deviation of what a defect is simulated to do, where its sites, how far it
+relaxes the host and how that grows with the fraction are not known: by trial, so that limits hold
+for simulated measurements of which a defect can be seen well (`benchmarks.studies.limits`)."""
+_LEAST_ALIKE = 0.1
+"""Part of a simulated change that two halves of the samples must have in common."""
 _LAGS, _LEAST = 10, 0.01
 """Neighbours to look for correlation among, and the probability from which on there is some."""
 _STEP = 0.05  # A, by which two ranges may differ
 _SPACING, _MARGIN = 0.05, 0.5
 """A between points of simulated samples, and how far beyond the measurement these go."""
-_DRAWS, _DRAWS_OF_ELEMENT = 12, 2
+_DRAWS, _DRAWS_OF_ELEMENT = 24, 8
 """Samples of which the mean is taken, and of each impurity, which are many."""
 
 
@@ -56,7 +62,8 @@ class Change:
     Args:
         element: of the impurity; None where the kind has none.
         amplitude: factor of the relaxation volume; 0 where atoms stay on their sites.
-        g: (m,) at the points that were fitted, of scale 1, 1/A^2.
+        g: (2, m) at the points that were fitted, of scale 1, 1/A^2; the means of two halves of the
+            samples, which scatter independently.
     """
 
     kind: str
@@ -70,7 +77,9 @@ class Bound:
     """A fit of a change to what the host left.
 
     Args:
-        fraction, deviation: of host atoms, and its standard deviation.
+        fraction, deviation: of host atoms, and its standard deviation, that of what is simulated
+            included.
+        significance: the fraction over what its deviation is by errors of the measurement alone.
         upper: that is exceeded with a probability of 1 - LEVEL; infinite where the measurement
             tells nothing.
         log_likelihood: ln of the likelihood over that of no defect.
@@ -78,6 +87,7 @@ class Bound:
 
     fraction: float
     deviation: float
+    significance: float
     upper: float
     log_likelihood: float
 
@@ -162,7 +172,8 @@ class _Simulated:
         self._refinable = RefinableCrystal(host.atoms, parameters, self._points)
 
     def left(self, samples: list[Sample], amplitude: float) -> np.ndarray:
-        """(m,) what the host leaves of samples when refined against each, on average, 1/A^2.
+        """(2, m) what the host leaves of samples when refined against each, 1/A^2: the means of
+        every other one.
 
         Raises:
             UnusableItem: their atoms can't be relaxed.
@@ -175,7 +186,8 @@ class _Simulated:
             atoms = sample.atoms()
             g = calculate_pdf(atoms, self._parameters)[1][self._points]
             left.append(g - self._refinable.fit(g, self._refinable.lengths_in(atoms.lattice)).g)
-        return CubicSpline(self._parameters.r[self._points], np.mean(left, axis=0))(self._r)
+        halves = np.stack([np.mean(left[start::2], axis=0) for start in (0, 1)])
+        return CubicSpline(self._parameters.r[self._points], halves, axis=1)(self._r)
 
 
 class Left:
@@ -216,27 +228,32 @@ class Left:
         return bool(chi2.sf(statistic, len(lags)) > _LEAST)
 
     def _without(self, change: np.ndarray) -> np.ndarray:
-        """A change (m,) less what the refinement takes up of it."""
-        return change - self._taken_up @ (self._taken_up.T @ change)
+        """Changes (..., m) less what the refinement takes up of them."""
+        return change - change @ self._taken_up @ self._taken_up.T
 
     def fit(self, change: Change) -> Bound:
         """The fraction of least squares, for errors that may depend on their neighbours'.
 
-        Its deviation is the larger of that for white noise and that of W. K. Newey and K. D. West
-        (Econometrica 55 (1987) 703, DOI 10.2307/1913610).
+        Simulated samples scatter, which would make the fraction too small; the product of two
+        halves of them does not. Its deviation by errors of the measurement is the larger of that
+        for white noise and that of W. K. Newey and K. D. West (Econometrica 55 (1987) 703, DOI
+        10.2307/1913610).
         """
-        expected = self._without(change.g)
-        power = float(expected @ expected)
+        first, second = self._without(change.g)
+        expected = 0.5 * (first + second)
+        power, whole = float(first @ second), float(expected @ expected)
         free = len(self._left) - self._taken_up.shape[1] - 1
-        if power < 1e-20 * float(self._left @ self._left):
-            return Bound(0.0, math.inf, math.inf, 0.0)
+        if power <= _LEAST_ALIKE * whole:
+            return Bound(0.0, math.inf, 0.0, math.inf, 0.0)
         fraction = float(expected @ self._left) / power
         error = self._left - fraction * expected
-        white = math.sqrt(error @ error / free / power)
-        deviation = max(white, math.sqrt(_neighbours(expected * error)) / power)
+        white = math.sqrt(error @ error / free * whole) / power
+        measured = max(white, math.sqrt(_neighbours(expected * error)) / power)
+        deviation = math.hypot(measured, _MODEL * fraction)
         upper = max(fraction, 0.0) + float(student.ppf(LEVEL, free)) * deviation
         ratio = float(self._left @ self._left) / float(error @ error)
-        return Bound(fraction, deviation, upper, 0.5 * len(self._left) * math.log(ratio))
+        gain = 0.5 * len(self._left) * math.log(ratio)
+        return Bound(fraction, deviation, fraction / measured, upper, gain)
 
 
 def _resolution(found: Refinement) -> np.ndarray:

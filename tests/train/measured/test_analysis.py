@@ -100,7 +100,7 @@ def test_what_is_there_is_found_and_below_its_limit(found):
     assert {"kind": "self_interstitial", "element": None} in damaged["found"]
     own = damaged["limits"]["self_interstitial"]
     assert own["fraction_95"] > 0.006
-    assert own["fraction"] > 5 * own["deviation"]
+    assert own["significance"] > 5
 
 
 def test_a_measured_reference_takes_the_faults_of_both_away(folder, tmp_path):
