@@ -103,6 +103,7 @@ def test_what_is_there_is_found_and_below_its_limit(found):
     assert own["significance"] > 5
 
 
+@pytest.mark.slow
 def test_a_measured_reference_takes_the_faults_of_both_away(folder, tmp_path):
     fault = 0.03 * np.sin(3.7 * R) * np.exp(-(((R - 9) / 4) ** 2)) * np.abs(sample(None)).max()
     clean = sample(None)
