@@ -97,7 +97,7 @@ resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 if sys.argv[1] == "whole":
     zarr.open_group(sys.argv[2], mode="r")["g"][:]
 else:
-    recipe = make_recipe("default", {"epochs": 1, "batch_size": 32})
+    recipe = make_recipe("ideal", {"epochs": 1, "batch_size": 32})
     alone = World(0, 1, torch.device("cpu"))
     metrics = fit(Path(sys.argv[2]), Path(sys.argv[3]), recipe, "host", 0, alone)
     print(metrics["test"]["n"])

@@ -85,7 +85,7 @@ def test_the_same_command_gives_the_same_numbers(store_path, finished, tmp_path)
 @pytest.mark.slow
 def test_a_stopped_run_continues_to_the_same_numbers(store_path, finished, tmp_path):
     command = [sys.executable, "-m", "train", store_path, "--out", tmp_path / "run"]
-    command += ["--epochs", str(EPOCHS)]
+    command += ["--recipe", "ideal", "--epochs", str(EPOCHS)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment())
     first_line = process.stdout.readline()
     process.send_signal(signal.SIGTERM)

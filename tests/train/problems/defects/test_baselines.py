@@ -62,7 +62,7 @@ def test_every_method_has_its_seed_and_probabilities_of_all_classes():
 @pytest.mark.slow
 def test_they_learn_on_the_networks_split_and_are_scored_alike(store_path, quick):
     data = Dataset.open(store_path)
-    problem = Defects.of(data, make_recipe("default", {"scaling": "shared"}))
+    problem = Defects.of(data, make_recipe("ideal", {"scaling": "shared"}))
     found = problem.baselines(data, "element", 1)
     store = read_examples(data)
     split = make_split(store, "element", 1)
