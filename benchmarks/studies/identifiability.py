@@ -40,7 +40,7 @@ from defectgen.point_defects.settings import KINDS, DefectSettings
 from hpc.observables.pdf import PDFSettings
 from hpc.store.store import Store
 from train.data.store import Dataset
-from train.problems.defects.examples import read_examples
+from train.problems.defects.examples import PRISTINE, read_examples
 from train.problems.defects.problem import read_problem
 from train.problems.defects.streaming import VariantStream
 from train.report.figures import report_style
@@ -78,8 +78,12 @@ def held_out_hosts(store_path: Path, runs: Sequence[Path]) -> list[Host]:
     """The hosts of the runs' test part.
 
     Raises:
-        ValueError: the runs have different ones, or are of another store.
+        ValueError: the runs have different ones, are of another store, or know samples without
+            defects.
     """
+    for run in runs:
+        if PRISTINE in read_problem(run).classes:
+            raise ValueError(f"{run} has a class of no defect: train with --recipe ideal")
     store = read_examples(Dataset.open(store_path))
     parts = [read_rows(run, "test", store) for run in runs]
     for run, part in zip(runs, parts, strict=True):

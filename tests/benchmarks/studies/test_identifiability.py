@@ -83,6 +83,7 @@ def test_the_command_writes_tables_and_figure(tmp_path):
         made = run(
             *("-c", "from train.cli import main; main()", "train", bench.store),
             *("--out", tmp_path / scaling, "--epochs", 1, "--scaling", scaling),
+            *("--recipe", "ideal"),
         )
         assert made.returncode == 0, made.stderr
     runs = tmp_path / "shared", tmp_path / "trace"
