@@ -255,12 +255,7 @@ def predict(
     given = options.given(**ranges, qdamp=qdamp, qbroad=qbroad, scale=scale, scattering=scattering)
     if out:
         options.prepare(out, measured)
-    failed = False
-    for found in predict_files(run, structure, measured, given, fix or []):
-        if isinstance(found, ValueError):
-            failed = True
-            typer.echo(f"defectpdf: error: {found}", err=True)
-            continue
+    for found in options.usable(predict_files(run, structure, measured, given, fix or [])):
         if json:
             typer.echo(json_module.dumps(found.record()))
         else:
@@ -271,8 +266,6 @@ def predict(
             from train.measured.prediction_figure import write_figure
 
             typer.echo(f"wrote {write_figure(found, out)}", err=True)
-    if failed:
-        raise typer.Exit(2)
 
 
 def analyse(
@@ -300,19 +293,19 @@ def analyse(
     json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a file.")] = False,
 ) -> None:
     """Say which point defects measured PDFs show and which they can't exclude; trains nothing."""
+    from pdfcalc.files import require_place
     from train.measured.analysis import analyse_files
     from train.measured.analysis_report import print_analysis, write_page
 
     if output and len(measured) > 1:
         raise ValueError("--output is for one measurement: give one, or leave it out")
+    if output:
+        require_place(output)
     ranges = {"rmin": rmin, "rmax": rmax, "qmin": qmin, "qmax": qmax}
     given = options.given(**ranges, qdamp=qdamp, qbroad=qbroad, scale=scale, scattering=scattering)
-    failed = False
-    for found in analyse_files(structure, measured, reference, impurity, given, fix or []):
-        if isinstance(found, ValueError):
-            failed = True
-            typer.echo(f"defectpdf: error: {found}", err=True)
-            continue
+    for found in options.usable(
+        analyse_files(structure, measured, reference, impurity, given, fix or [])
+    ):
         if json:
             typer.echo(json_module.dumps(found.record()))
         else:
@@ -320,8 +313,6 @@ def analyse(
         if output:
             write_page(found, output)
             typer.echo(f"wrote {output}", err=True)
-    if failed:
-        raise typer.Exit(2)
 
 
 def refine(

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from benchmarks.studies.mismatches import Judge, Samples
+from benchmarks.studies.mismatches import NOISE, Judge, Samples
 from benchmarks.studies.relaxation import OWN_KINDS, at_rest
 from defectgen.hosts.host import Host
 from defectgen.relaxation.potential import POTENTIALS, relax
@@ -30,8 +30,6 @@ from hpc.description import RunDescription
 from hpc.store.store import Store
 from hpc.watching.console import plain_console
 from train.problems.defects.examples import REFINED
-
-_NOISE = 0.01
 
 
 def sets_of(host: Host, kind: str, description: RunDescription, count: int) -> list[Sample]:
@@ -72,7 +70,7 @@ def lines(run: Path, store: Path, count: int) -> Iterator[dict[str, Any]]:
     for element in POTENTIALS:
         host, _ = at_rest(element)
         judge = Judge(run, [host.id])
-        errors = judge.problem.recipe.errors.model_copy(update={"noise": _NOISE})
+        errors = judge.problem.recipe.errors.model_copy(update={"noise": NOISE})
         for kind in OWN_KINDS:
             pairs = [
                 (sample, after)

@@ -37,7 +37,7 @@ from train.problems.defects.problem import read_problem
 from train.problems.defects.task import DefectTask
 from train.runs.rundir import load_model, read_config, read_rows
 
-_NOISE = 0.01
+NOISE = 0.01
 """Of the root mean square of the host's trace, but where it is what varies."""
 
 
@@ -159,7 +159,7 @@ def lines(run: Path, store: Path) -> Iterator[dict[str, Any]]:
     hosts = [whole.items[index] for index in structures.tolist()]
     judge = Judge(run, [host.id for host in hosts])
     classes = judge.problem.classes
-    errors = judge.problem.recipe.errors.model_copy(update={"noise": _NOISE})
+    errors = judge.problem.recipe.errors.model_copy(update={"noise": NOISE})
     usual: Samples | None = None
     for name, mismatch in mismatches(description.stages).items():
         samples = samples_of(hosts, description, mismatch)

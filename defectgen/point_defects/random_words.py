@@ -14,6 +14,8 @@ modulo 2^64, of which the highest bit is dropped, so that the words are the same
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -71,3 +73,8 @@ def normal(seeds: Tensor, size: int) -> Tensor:
     radius, angle = (-2 * torch.log1p(-first)).sqrt(), 2 * torch.pi * second
     both = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
     return both[:, :size].float()
+
+
+def text_word(text: str) -> int:
+    """A number below 2^63 that depends on a text."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import (
@@ -19,10 +19,6 @@ from pydantic import Field as Setting
 from defectgen.samples import Coordinate, Field, LatticeView, Resources, Sample, UnusableItem
 from pdfcalc.crystals.scattering import lack_of
 from pdfcalc.pdf.parameters import PDFParameters
-
-if TYPE_CHECKING:
-    pass
-
 
 _OF_REFINED = {
     "g_host": Field(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from scipy.interpolate import CubicSpline
+from scipy.linalg import orth
 from scipy.stats import chi2
 from scipy.stats import t as student
 
@@ -27,6 +28,7 @@ from pdfcalc.crystals.scattering import lack_of
 from pdfcalc.measured.refinement import BEYOND, Refinement
 from pdfcalc.pdf.cell_fit import RefinableCrystal
 from pdfcalc.pdf.parameters import PDFParameters
+from train.problems.defects.inputs import without
 
 LEVEL = 0.95
 MOST = 0.1
@@ -204,7 +206,7 @@ class Left:
     def __init__(self, found: Refinement, reference: Refinement | None = None) -> None:
         r, left = found.r[found.points], _left(found)[found.points]
         columns = np.column_stack([found.jacobian, _resolution(found)[found.points]])
-        self._taken_up, _ = np.linalg.qr(columns / np.linalg.norm(columns, axis=0))
+        self._taken_up = orth(columns / np.linalg.norm(columns, axis=0))
         if reference is not None:
             if reference.r[0] > r[0] + _STEP or reference.r[-1] < r[-1] - _STEP:
                 raise ValueError(
@@ -212,7 +214,7 @@ class Left:
                     f"the measurement from {r[0]:g} to {r[-1]:g} A: give --rmin and --rmax"
                 )
             left = left - CubicSpline(reference.r, _left(reference))(r)
-        self._left = self._without(left)
+        self._left = without(left, self._taken_up)
 
     @property
     def is_noise(self) -> bool:
@@ -227,10 +229,6 @@ class Left:
         statistic = n * (n + 2) * np.sum(correlation**2 / (n - lags))
         return bool(chi2.sf(statistic, len(lags)) > _LEAST)
 
-    def _without(self, change: np.ndarray) -> np.ndarray:
-        """Changes (..., m) less what the refinement takes up of them."""
-        return change - change @ self._taken_up @ self._taken_up.T
-
     def fit(self, change: Change) -> Bound:
         """The fraction of least squares, for errors that may depend on their neighbours'.
 
@@ -239,7 +237,7 @@ class Left:
         for white noise and that of W. K. Newey and K. D. West (Econometrica 55 (1987) 703, DOI
         10.2307/1913610).
         """
-        first, second = self._without(change.g)
+        first, second = without(change.g, self._taken_up)
         expected = 0.5 * (first + second)
         power, whole = float(first @ second), float(expected @ expected)
         free = len(self._left) - self._taken_up.shape[1] - 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
+Found = TypeVar("Found")
 Measured = Annotated[list[Path], typer.Argument(help="Measured PDFs of one crystal, .gr.")]
 RMin = Annotated[float | None, typer.Option(help="First r to fit, A.")]
 RMax = Annotated[float | None, typer.Option(help="Last r to fit, A.")]
@@ -38,3 +40,16 @@ def prepare(folder: Path, files: list[Path]) -> None:
         if (first := by_stem.setdefault(file.stem, file)) is not file:
             raise ValueError(f"{first} and {file} would both be {file.stem}.svg in --out")
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def usable(results: Iterable[Found | ValueError]) -> Iterator[Found]:
+    """What was found in each file. What is wrong with some is told, and ends in exit code 2."""
+    failed = False
+    for found in results:
+        if isinstance(found, ValueError):
+            failed = True
+            typer.echo(f"defectpdf: error: {found}", err=True)
+        else:
+            yield found
+    if failed:
+        raise typer.Exit(2)

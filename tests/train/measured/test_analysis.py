@@ -152,6 +152,7 @@ def test_another_crystal_is_refused(folder):
     [
         (["notes.gr"], "notes.gr, line 1: no data"),
         (["perfect.gr", "damaged.gr", "-o", "page.html"], "--output is for one measurement"),
+        (["perfect.gr", "-o", "no/such/page.html"], "there is no folder no/such; make it first"),
         (["perfect.gr", "--impurity", "Xx"], "--impurity Xx: is none of Li, Be"),
         (["perfect.gr", "--impurity", "Cu"], "--impurity Cu: is none of"),
         (["perfect.gr", "--reference", "notes.gr"], "notes.gr, line 1: no data"),

@@ -33,7 +33,7 @@ from pdfcalc.crystals.scattering import lack_of
 from train.judging.evaluation import Judged
 from train.judging.scores import score_errors
 from train.problems.defects.examples import DefectExamples
-from train.problems.defects.inputs import PairInput
+from train.problems.defects.inputs import PairInput, without
 from train.problems.defects.pair_profiles import PairProfiles, Shares
 
 if TYPE_CHECKING:
@@ -124,14 +124,14 @@ class DefectFit:
         """
         inside = pristine != 0
         taken_up = self._taken_up(pristine)
-        change = _without((defective - pristine) * inside, taken_up)
+        change = without((defective - pristine) * inside, taken_up)
         squares = np.square(change).sum(axis=1)
         floor = inside.sum() * (_PRECISION * np.abs(pristine).max()) ** 2
         independent = np.ptp(self._r[inside]) * self._pdf.qmax / math.pi
         independent -= len(self._inputs.absorbed)
         found: list[dict[str, KindFit]] = [{} for _ in change]
         for kind, means in self._means.items():
-            expected = _without(means * inside, taken_up)
+            expected = without(means * inside, taken_up)
             products = expected @ change.T
             residuals = np.square(expected).sum(axis=-1)[..., None] - 2 * products + squares
             for fits, residual in zip(found, np.moveaxis(residuals, -1, 0), strict=True):
@@ -191,11 +191,6 @@ class DefectFit:
             ]
             means[kind] = np.array(states) - pristine
         return means
-
-
-def _without(change: np.ndarray, taken_up: np.ndarray) -> np.ndarray:
-    """Changes (..., R) less their components along (R, K)."""
-    return change - (change @ taken_up) @ taken_up.T
 
 
 def _foreign_atoms(supercell: HostSupercell, pdf: PDFSettings) -> Iterator[_Atom]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from defectgen.point_defects.random_words import normal, random_words, uniform
+from defectgen.point_defects.random_words import normal, random_words, text_word, uniform
 
 _SCALE, _NOISE = -1, -2
 """Counters of the random words of a row's scale and noise; those of each point count from 0."""
@@ -52,8 +51,7 @@ class RowErrors:
 
     def __init__(self, errors: Errors, ids: Iterable[str], rows: np.ndarray, seed: int) -> None:
         self._errors, self._rows = errors, rows
-        words = [hashlib.sha256(f"{seed}/{id_}".encode()).digest()[:8] for id_ in ids]
-        self._words = torch.tensor([int.from_bytes(word) >> 1 for word in words])
+        self._words = torch.tensor([text_word(f"{seed}/{id_}") for id_ in ids], dtype=torch.int64)
 
     def added(self, host: Tensor, sample: Tensor, rows: np.ndarray, epoch: int) -> Tensor:
         """The samples' traces (n, R) with the errors of rows (n,) in an epoch.

@@ -8,7 +8,6 @@ together share tables there. It has not been run on a GPU yet.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import Tensor
 
 from defectgen.hosts.host import Host
-from defectgen.point_defects.random_words import normal, random_words, uniform
+from defectgen.point_defects.random_words import normal, random_words, text_word, uniform
 from defectgen.point_defects.settings import DefectSettings
 from defectgen.point_defects.variants import HostSupercell, Variant
 from hpc.description import first_mistake
@@ -198,8 +197,8 @@ class FreshDraws:
         self._r = torch.from_numpy(pdf.parameters.r[pdf.stored]).to(self._device)
         ids = [host.id for host in hosts]
         n_groups = _INSTRUMENTS if variation.instrument else 1
-        self._group = np.array([_word(id_) % n_groups for id_ in ids], dtype=np.int64)
-        self._words = torch.tensor([_word(f"{seed}/{id_}") for id_ in ids], dtype=torch.int64)
+        self._group = np.array([text_word(id_) % n_groups for id_ in ids], dtype=np.int64)
+        self._words = torch.tensor([text_word(f"{seed}/{id_}") for id_ in ids], dtype=torch.int64)
         self._generation: dict[int, int] = {}
         self._kept: dict[int, dict[int, _Prepared]] = {}
 
@@ -344,14 +343,14 @@ class FreshDraws:
         kept.update(dict.fromkeys(missing, prepared))
 
     def _varied_host(self, host: Host, generation: int) -> Host:
-        rng = np.random.default_rng(_word(f"{self._seed}/{host.id}/{generation}"))
+        rng = np.random.default_rng(text_word(f"{self._seed}/{host.id}/{generation}"))
         strains = rng.uniform(-1, 1, 2)
         along_a, along_c = 1 + _between(self._variation.ranges.get("strain", (0, 0)), strains)
         factor = _uiso_factor(self._variation.uiso, rng.uniform(-1, 1))
         return host.changed(host.a * along_a, host.c * along_c, host.uiso * factor)
 
     def _varied_instrument(self, group: int, generation: int) -> PDFSettings:
-        rng = np.random.default_rng(_word(f"{self._seed}/instrument {group}/{generation}"))
+        rng = np.random.default_rng(text_word(f"{self._seed}/instrument {group}/{generation}"))
         ranges = self._variation.instrument
         return self._pdf.model_copy(
             update={name: float(rng.uniform(*range_)) for name, range_ in ranges.items()}
@@ -395,8 +394,3 @@ def _uiso_factor(uiso: float | Range, place: float) -> float:
         return (1 + uiso) ** place
     low, high = uiso
     return math.sqrt(low * high) * math.sqrt(high / low) ** place
-
-
-def _word(text: str) -> int:
-    """A number below 2^63 that depends on a text."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) >> 1

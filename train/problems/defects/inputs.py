@@ -99,3 +99,8 @@ def scale_pairs(pristine: torch.Tensor, defective: torch.Tensor, scaling: Scalin
     source = pair if scaling == "trace" else pair[:, :1]
     low, high = source.amin(-1, keepdim=True), source.amax(-1, keepdim=True)
     return (pair - low) / (high - low)
+
+
+def without(change: np.ndarray, taken_up: np.ndarray) -> np.ndarray:
+    """Changes (..., R) less their components along (R, K)."""
+    return change - (change @ taken_up) @ taken_up.T
