@@ -81,10 +81,10 @@ def held_out_hosts(store_path: Path, runs: Sequence[Path]) -> list[Host]:
         ValueError: the runs have different ones, are of another store, or know samples without
             defects.
     """
+    store = read_examples(Dataset.open(store_path))
     for run in runs:
         if PRISTINE in read_problem(run).classes:
             raise ValueError(f"{run} has a class of no defect: train with --recipe ideal")
-    store = read_examples(Dataset.open(store_path))
     parts = [read_rows(run, "test", store) for run in runs]
     for run, part in zip(runs, parts, strict=True):
         if not np.array_equal(part, parts[0]):
