@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from pydantic import BaseModel
@@ -150,9 +150,14 @@ class Source(PlugIn, Protocol):
     Fields that are not per variant are attributes of the items, written when the store is made.
     """
 
-    item: ClassVar[type[BaseModel]]
-    title: ClassVar[str]
-    """As in "elemental metals with point defects"."""
+    @property
+    def item(self) -> type[BaseModel]: ...
+
+    @property
+    def title(self) -> str:
+        """As in "elemental metals with point defects"."""
+        ...
+
     locating: ClassVar[frozenset[str]]
     """Settings that only say where items come from; the items themselves enter a run's hash."""
 
@@ -212,5 +217,21 @@ class Stage(PlugIn, Protocol):
 
         Raises:
             UnusableItem: it can't be done to one of them.
+        """
+        ...
+
+
+@runtime_checkable
+class Located(Protocol):
+    """What a stage has as well that needs files, or programs, of the machine."""
+
+    locating: ClassVar[frozenset[str]]
+    """Settings that only say where the files are; what is in them enters a run's hash."""
+
+    def located(self, folder: Path | None) -> Stage:
+        """With paths as seen from a folder (None: as they are), and digests of what is there.
+
+        Raises:
+            ValueError: what it needs is not there.
         """
         ...

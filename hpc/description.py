@@ -21,7 +21,7 @@ from pydantic_core import InitErrorDetails
 
 from defectgen.plugins import find_plug_in
 from defectgen.point_defects.settings import DefectSettings
-from defectgen.samples import PlugIn, Source, Stage
+from defectgen.samples import Located, PlugIn, Source, Stage
 from defectgen.sources.defects import Defects
 from hpc.observables import Observable
 from hpc.observables.pdf import PairDistributionFunction
@@ -62,6 +62,17 @@ class RunDescription(BaseModel):
             found["observables"] = dict(_observables_of(rest))
         return rest | found
 
+    @model_validator(mode="after")
+    def _keeps_what_is_not_exact(self) -> RunDescription:
+        for stage in self.stages:
+            if not stage.exact and list(self.observables) != ["atoms"]:
+                raise ValueError(
+                    f"stage {stage.name} gives other last digits on other machines: compute "
+                    "[observable.atoms] alone with it, and take that store as [source.store] of "
+                    "other runs"
+                )
+        return self
+
     @model_serializer
     def _as_in_a_file(self, info: SerializationInfo) -> dict[str, Any]:
         values: dict[str, Any] = {"seed": self.seed, "hosts_per_shard": self.hosts_per_shard}
@@ -91,9 +102,10 @@ class RunDescription(BaseModel):
     @property
     def defects(self) -> DefectSettings:
         """Of a run of point defects; ValueError for any other."""
-        if not isinstance(self.source, Defects):
+        found = getattr(self.source, "defects", None)
+        if not isinstance(found, DefectSettings):
             raise ValueError(f"this needs point defects, and the run has {self.source.title}")
-        return self.source.defects
+        return found
 
     @property
     def of_samples(self) -> str:
@@ -117,6 +129,10 @@ class RunDescription(BaseModel):
         own = values["source"][self.source.name] if "source" in values else values
         for name in self.source.locating:
             del own[name]
+        for stage, settings in zip(self.stages, values.get("stage", []), strict=True):
+            if isinstance(stage, Located):
+                for name in stage.locating:
+                    del settings[name]
         return values | ({"revisions": self.revisions} if self.revisions else {})
 
 
@@ -188,15 +204,19 @@ def read_description(path: Path | None, limit: int | None = None) -> RunDescript
             raise ValueError(f"{path} is not a run description: nested too deeply") from None
     try:
         description = RunDescription.model_validate(values)
-        source = description.source
+        source, folder = description.source, path and path.parent
         for observable in description.observables.values():
             source = source.suited(observable.lack)
+        stages = [
+            stage.located(folder) if isinstance(stage, Located) else stage
+            for stage in description.stages
+        ]
+        source = source.located(folder, limit)
     except ValidationError as error:
         raise ValueError(f"{path}: {first_mistake(error)}") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    source = source.located(path and path.parent, limit)
-    return description.model_copy(update={"source": source})
+    return description.model_copy(update={"source": source, "stages": tuple(stages)})
 
 
 def first_mistake(error: ValidationError) -> str:

@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmarks.studies.mismatches import NOISE, Judge, Samples
 from benchmarks.studies.relaxation import OWN_KINDS, at_rest
 from defectgen.hosts.host import Host
-from defectgen.relaxation.potential import POTENTIALS, relax
+from defectgen.relaxation.lammps_eam import METALS, relax_by_eam
 from defectgen.samples import Resources, Sample
 from defectgen.sources.defects import Defects
 from defectgen.stages.relaxed import Relaxed
@@ -44,7 +44,7 @@ def sets_of(host: Host, kind: str, description: RunDescription, count: int) -> l
 
 def by_potential(sample: Sample) -> Sample | None:
     """The same set relaxed by the metal's potential; None where that did not converge."""
-    found = relax(sample.atoms())
+    found = relax_by_eam(sample.atoms())
     if not found.has_converged:
         return None
     return replace(sample, atoms=lambda: found.structure)
@@ -67,7 +67,7 @@ def lines(run: Path, store: Path, count: int) -> Iterator[dict[str, Any]]:
     description = Store(store).description
     if not description.pdf.refine_host:
         raise ValueError(f"{store}: its hosts are not refined (refine_host of [pdf])")
-    for element in POTENTIALS:
+    for element in METALS:
         host, _ = at_rest(element)
         judge = Judge(run, [host.id])
         errors = judge.problem.recipe.errors.model_copy(update={"noise": NOISE})

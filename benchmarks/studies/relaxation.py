@@ -20,8 +20,9 @@ from defectgen.hosts.host import Host
 from defectgen.hosts.library import embedded_library
 from defectgen.point_defects.settings import DefectSettings
 from defectgen.point_defects.variants import HostSupercell
-from defectgen.relaxation.potential import POTENTIALS, Relaxation, relax
+from defectgen.relaxation.lammps_eam import METALS, relax_by_eam
 from defectgen.relaxation.pushes import HALF_DUMBBELL
+from defectgen.relaxation.relaxed_structure import RelaxedStructure
 from defectgen.samples import LatticeView, Resources, Sample
 from defectgen.stages.relaxed import Relaxed
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
@@ -40,7 +41,7 @@ def at_rest(element: str) -> tuple[Host, float]:
     host = next(
         host for host in embedded_library() if (host.element, host.space_group) == (element, group)
     )
-    found = relax(_pristine(host))
+    found = relax_by_eam(_pristine(host))
     a, _, c = np.linalg.norm(found.structure.lattice, axis=1) / 5
     return host.changed(a, c, host.uiso), found.energy / len(found.structure.frac)
 
@@ -75,7 +76,7 @@ def single_defects(host: Host, energy: float) -> Iterator[Row]:
         (sample,) = samples_of(host, kind, 1 / n, 1)
         (field,) = Relaxed().apply([sample], Resources())
         start = field.atoms()
-        found = relax(start)
+        found = relax_by_eam(start)
         n_atoms = len(start.frac)
         volumes = [
             n * (one.volume / supercell.crystal.sites.volume - 1)
@@ -131,7 +132,7 @@ def dumbbells(host: Host, energy: float) -> Row:
         frac = np.concatenate([pristine.frac, pristine.frac[:1] + half])
         frac[0] -= half
         atoms = [host.element] * len(frac), [host.uiso] * len(frac)
-        found = relax(AtomicStructure(pristine.lattice, frac, *atoms))
+        found = relax_by_eam(AtomicStructure(pristine.lattice, frac, *atoms))
         row[f"<{''.join(map(str, direction))}>"] = round(found.energy - len(frac) * energy, 3)
     return row
 
@@ -144,7 +145,7 @@ def many_defects(host: Host, kind: str, count: int) -> Row:
     at_start = Relaxed(amplitude=(0.0, 0.0)).apply(samples, Resources())
     sizes, misses, left_out = [], [], 0
     for field, start in zip(by_field, at_start, strict=True):
-        found = relax(field.atoms())
+        found = relax_by_eam(field.atoms())
         if not found.has_converged or _has_jumped(field.atoms(), found):
             left_out += 1
             continue
@@ -167,7 +168,7 @@ def _mean(values: list[float]) -> float | None:
     return round(float(np.mean(values)), 3) if values else None
 
 
-def _has_jumped(before: AtomicStructure, after: Relaxation) -> bool:
+def _has_jumped(before: AtomicStructure, after: RelaxedStructure) -> bool:
     """Whether an atom has gone to another site."""
     moved = after.structure.frac - before.frac
     moved = (moved - moved.mean(axis=0)) @ before.lattice
@@ -197,7 +198,7 @@ def measure(metals: list[str], count: int) -> Tables:
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--sets", type=int, default=6)
-    parser.add_argument("--metals", nargs="+", default=list(POTENTIALS), choices=list(POTENTIALS))
+    parser.add_argument("--metals", nargs="+", default=list(METALS), choices=list(METALS))
     options = parser.parse_args()
     for title, rows in measure(options.metals, options.sets).items():
         print(title)

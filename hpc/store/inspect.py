@@ -12,6 +12,7 @@ import numpy as np
 
 from defectgen.samples import Resources
 from hpc.limits import remedy_of
+from hpc.observables.atoms import Atoms
 from hpc.plan import Shard
 from hpc.store.input_record import read_inputs
 from hpc.store.inputs import refuse_other_formulas
@@ -21,6 +22,7 @@ from hpc.store.locks import is_being_written
 from hpc.store.places import REMEDY, misplaced, strangers
 from hpc.store.shards import shard_digest
 from hpc.store.store import Store
+from hpc.store.stored_atoms import stored_atoms
 from pdfcalc.crystals.structure import AtomicStructure
 from pdfcalc.reading import kind_of
 
@@ -194,7 +196,7 @@ def _check_shard(store: Store, shard: Shard, record: DoneRecord, problems: list[
 
 
 def atoms_of_row(path: Path, structure: int, variant: int) -> AtomicStructure:
-    """The atoms behind one stored row, drawn again from the run description.
+    """The atoms behind one stored row: stored ones, or drawn again from the run description.
 
     Raises:
         ValueError: there is no such row.
@@ -206,6 +208,8 @@ def atoms_of_row(path: Path, structure: int, variant: int) -> AtomicStructure:
         raise ValueError(f"structure {structure}: the store has 0 to {len(store.items) - 1}")
     if not 0 <= variant < n_variants:
         raise ValueError(f"variant {variant}: the store has 0 to {n_variants - 1}")
+    if Atoms.name in description.observables:
+        return stored_atoms(store, structure, variant)
     samples = description.source.draw(store.items[structure], description.seed)
     for stage in description.stages:
         samples = stage.apply(samples, Resources())

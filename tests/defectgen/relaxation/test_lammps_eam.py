@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.studies import relaxation
-from defectgen.relaxation.potential import POTENTIALS, is_installed, relax
+from defectgen.relaxation.lammps_eam import METALS, is_installed, relax_by_eam
 from pdfcalc import AtomicStructure
 
 needs_lammps = pytest.mark.skipif(not is_installed(), reason="needs LAMMPS")
@@ -13,7 +13,7 @@ OWN = {"Al": (-0.33, -0.96), "Cu": (-0.30, -1.26), "Ni": (-0.18, -1.65), "Fe": (
 
 def test_metals_without_a_potential_are_named():
     with pytest.raises(ValueError, match=r"no potential for Hg: there are ones for Al, Au, Cu, Fe"):
-        relax(AtomicStructure(3 * np.eye(3), [[0, 0, 0]], ["Hg"], [0.01]))
+        relax_by_eam(AtomicStructure(3 * np.eye(3), [[0, 0, 0]], ["Hg"], [0.01]))
 
 
 @needs_lammps
@@ -48,11 +48,11 @@ def test_a_crystal_at_rest_stays_and_a_turned_one_does_not_matter():
     turn *= np.sign(np.linalg.det(turn))
     frac = structure.frac + np.array([[0.01, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
     parts = [atoms] * 4, structure.uiso
-    one = relax(AtomicStructure(1.001 * structure.lattice, frac, *parts))
-    other = relax(AtomicStructure(1.001 * structure.lattice @ turn, frac, *parts))
+    one = relax_by_eam(AtomicStructure(1.001 * structure.lattice, frac, *parts))
+    other = relax_by_eam(AtomicStructure(1.001 * structure.lattice @ turn, frac, *parts))
     assert one.has_converged
     assert other.has_converged
     np.testing.assert_allclose(one.structure.lattice, structure.lattice, atol=1e-4)
     np.testing.assert_allclose(other.structure.lattice, structure.lattice @ turn, atol=1e-4)
     assert one.energy == pytest.approx(other.energy, abs=1e-6)
-    assert set(POTENTIALS) >= set(OWN)
+    assert set(METALS) >= set(OWN)
