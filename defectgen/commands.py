@@ -24,6 +24,7 @@ def library(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Curate hosts from CIF files, or list the embedded library."""
+    from defectgen.hosts.flags import flag_of
     from defectgen.hosts.library import embedded_library, write_library
 
     if cif is not None and published_only:
@@ -40,11 +41,13 @@ def library(
     if out is not None:
         write_library(out, hosts)
     groups = Counter(host.space_group for host in hosts)
+    flagged = [(host.id, reason) for host in hosts if (reason := flag_of(host))]
     report = {
         "n_accepted": len(hosts),
         "n_quarantined": len(quarantined),
         "quarantined": quarantined,
         "repairs": [{"file": file, "repair": note} for file, note in notes],
+        "flagged": [{"id": id_, "reason": reason} for id_, reason in flagged],
         "space_groups": {str(group): groups[group] for group in sorted(groups)},
         "origins": dict(Counter(host.origin for host in hosts)),
     }
@@ -56,7 +59,10 @@ def library(
     for bad in quarantined:
         typer.echo(f"quarantined {bad['file']}: {bad['reason']}")
     counts = ", ".join(f"{count} in {group}" for group, count in groups.most_common())
-    typer.echo(f"{len(hosts)} hosts accepted ({counts}), {len(quarantined)} files quarantined")
+    typer.echo(
+        f"{len(hosts)} hosts accepted ({counts}), {len(flagged)} of them flagged (see --json), "
+        f"{len(quarantined)} files quarantined"
+    )
 
 
 def pdf(

@@ -10,13 +10,14 @@ from contextlib import suppress
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 from pydantic import Field as Setting
 
 from defectgen.hosts.elements import atomic_number, metals
+from defectgen.hosts.flags import flag_of
 from defectgen.hosts.host import Host
 from defectgen.hosts.library import embedded_library, open_library, take
 from defectgen.point_defects.settings import KIND_SETS, KINDS, DefectSettings, set_name
@@ -40,7 +41,18 @@ class LibrarySettings(BaseModel):
         "folder of the description",
     )
     published_only: bool = Setting(False, description="leave the embedded derived entries out")
+    flagged: bool = Setting(
+        True, description="take those in that are hardly crystals of their element (hosts/flags.py)"
+    )
     limit: int | None = Setting(None, ge=1, description="take this many hosts, evenly spaced")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_newer(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = dump(self)
+        # Stores without it are described as before there was any.
+        if values.get("flagged", False):
+            del values["flagged"]
+        return values
 
 
 def _column(dtype: str, long_name: str, units: str | None = None) -> Field:
@@ -148,6 +160,10 @@ class Defects(BaseModel):
 
     def items(self) -> Sequence[Host]:
         hosts = self._all_hosts()
+        if not self.library.flagged:
+            sound = [place for place, host in enumerate(hosts) if flag_of(host) is None]
+            log.info("%d flagged hosts are left out", len(hosts) - len(sound))
+            hosts = take(hosts, np.array(sound, dtype=int))
         if not hosts:
             raise ValueError(f"{self.library.source}: no usable host; see `defectpdf library`")
         limit = self.library.limit
