@@ -8,9 +8,16 @@ import numpy as np
 
 from pdfcalc.kernels import compiled
 
+_MOST_COUNTED = 6
+"""Sorts of pairs that are counted; of more, the tables would leave the processor's cache."""
+_PLACE_BITS = 18
+"""Of a place in a bin, as a whole number."""
+_SUM_BITS = 40
+"""Of the sum of places in a bin; the number of its pairs stands above it."""
+
 
 @compiled
-def bin_pairs(atoms, columns, box, steps, cutoff, levels, moments):
+def bin_pairs(atoms, columns, box, steps, cutoff, sorts, moments):
     """Add every pair of atoms within the cutoff, once, to the moments of its bin of distance.
 
     Args:
@@ -23,19 +30,25 @@ def bin_pairs(atoms, columns, box, steps, cutoff, levels, moments):
             third is along z.
         steps: (M, 2) columns away where partners may be, of two opposite ones one; the first is the
             column itself.
-        levels: (S, S) the first histogram of each pair of species, -1 for pairs that don't count,
-            and (S, S, n) their weights in it and those that follow.
+        sorts: (S, S) the sort of each pair of species, -1 for pairs that don't count, and of each
+            sort the first histogram (T,), and its weights (T, n) in it and those that follow.
         moments: (B + 1, L, 2) sums in each bin up to the cutoff of weight and of weight * x, x the
             distance from the middle of the bin, with unit bins; the last is for all beyond it.
     """
     x, y, z, species, run_stop = atoms
     (na, nb), starts, radius, copies = columns
-    first_level, shares = levels
+    sort_of, first_level, shares = sorts
     size, n_levels = moments.shape[:2]
     flat = moments.reshape(-1)
-    per_bin = (size - 1) / cutoff
+    per_place = (size - 1) / cutoff * (1 << _PLACE_BITS)
     height = box[2, 2]
-    place = np.empty(len(x))
+    place = np.empty(len(x), dtype=np.int64)
+    # One addition a pair in place of two, and in whole numbers, in whatever order. Those beyond the
+    # cutoff have bins as well, since to add to one bin at once takes turns.
+    n_counted = len(shares) if len(shares) <= _MOST_COUNTED else 0
+    farthest = int(size * (1 + 2 * radius / cutoff)) + 2
+    counts = np.zeros((n_counted, farthest), dtype=np.int64)
+    counted = 0
     for column in range(na * nb):
         a, b = column // nb, column % nb
         count = (starts[column + 1] - starts[column]) // (2 * max(copies, 0) + 1)
@@ -73,28 +86,61 @@ def bin_pairs(atoms, columns, box, steps, cutoff, levels, moments):
                 for j in range(last - start):
                     k = np.uint64(start + j)
                     u, v, w = x[k] - dx, y[k] - dy, z[k] - dz
-                    distance = math.sqrt(u * u + v * v + w * w)
-                    place[np.uint64(j)] = min(distance * per_bin, size - 1.0)
+                    place[np.uint64(j)] = np.int64(math.sqrt(u * u + v * v + w * w) * per_place)
                 run = start
                 while run < last:
                     stop = min(run_stop[run], last)
-                    level = first_level[species[i], species[run]]
-                    if level >= 0:
-                        weights = shares[species[i], species[run]]
+                    sort = sort_of[species[i], species[run]]
+                    if sort >= 0:
                         places = place[run - start : stop - start]
-                        _add(places, weights, level, n_levels, flat)
+                        if n_counted:
+                            _count(places, counts[sort])
+                        else:
+                            _add(places, shares[sort], first_level[sort], n_levels, flat)
                     run = stop
+                counted += last - start
+                if n_counted and counted >= 1 << (_SUM_BITS - _PLACE_BITS - 1):
+                    _add_counts(counts, shares, first_level, moments)
+                    counted = 0
+    _add_counts(counts, shares, first_level, moments)
+
+
+@compiled
+def _count(place, counts):
+    """Add pairs to the numbers of their bins, and to the sums of their places there."""
+    for j in range(len(place)):
+        in_bin = place[j] & ((1 << _PLACE_BITS) - 1)
+        counts[np.uint64(place[j] >> _PLACE_BITS)] += (1 << _SUM_BITS) + in_bin
+
+
+@compiled
+def _add_counts(counts, shares, first_level, moments):
+    """Add what was counted of each sort to the moments, and begin anew."""
+    for sort in range(len(counts)):
+        for k in range(len(moments)):
+            number = counts[sort, k] >> _SUM_BITS
+            if not number:
+                continue
+            places = (counts[sort, k] & ((1 << _SUM_BITS) - 1)) + 0.5 * number
+            x = places / (1 << _PLACE_BITS) - 0.5 * number
+            counts[sort, k] = 0
+            for share in range(shares.shape[1]):
+                level = first_level[sort] + share
+                moments[k, level, 0] += shares[sort, share] * number
+                moments[k, level, 1] += shares[sort, share] * x
 
 
 @compiled
 def _add(place, weights, level, n_levels, flat):
     """Add pairs of like weights in some histograms to the moments of their bins, made flat."""
+    last = len(flat) // (2 * n_levels) - 1
     for share in range(len(weights)):
         weight, offset = weights[share], np.uint64(level + share)
         for j in range(len(place)):
-            at = place[j]
-            k = np.uint64(at)
-            x = at - k - 0.5
+            # Unsigned, as above.
+            k = np.uint64(min(place[j] >> _PLACE_BITS, last))
+            in_bin = place[j] & ((1 << _PLACE_BITS) - 1)
+            x = (in_bin + 0.5) / (1 << _PLACE_BITS) - 0.5
             k = np.uint64(2) * (k * np.uint64(n_levels) + offset)
             flat[k] += weight
             flat[k + np.uint64(1)] += weight * x

@@ -53,12 +53,12 @@ def pair_peaks(
 ) -> np.ndarray:
     """(n,) sum of weight / d * Gaussian over the pairs of atoms, on the extended grid."""
     grid = parameters.extended_grid
-    u_sums, levels = _levels(pairs)
+    u_sums, sorts = _sorts(pairs)
     longest = longest_distance(grid, u_sums[-1], parameters)
     n_bins = int(np.ceil(longest / _BIN))
     of_parts = np.zeros((n_bins * _PARTS + 1, len(u_sums), 2))
     cutoff = _BIN * n_bins
-    bin_pairs(*_in_columns(structure, pairs, cutoff), cutoff, levels, of_parts)
+    bin_pairs(*_in_columns(structure, pairs, cutoff), cutoff, sorts, of_parts)
     of_parts[: round(SAME_PLACE / _BIN * _PARTS)] = 0
     by_bin = of_parts[:-1].reshape(n_bins, _PARTS, len(u_sums), 2).swapaxes(1, 2)
     shares = by_bin.reshape(n_bins, len(u_sums), -1) @ (_OF_BINS @ _CUBIC.T)
@@ -69,7 +69,9 @@ def pair_peaks(
     return sum_peaks((used - 1) * _BIN, points[used], u_sums, grid, parameters).sum(axis=0)
 
 
-def _levels(pairs: Sequence[SpeciesPair]) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+def _sorts(
+    pairs: Sequence[SpeciesPair],
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Rising sums of Uiso (L,), and which of them each pair of species adds to, and how much.
 
     The latter as `bin_pairs` takes them: for pairs of atoms of which each is met once.
@@ -89,12 +91,9 @@ def _levels(pairs: Sequence[SpeciesPair]) -> tuple[np.ndarray, tuple[np.ndarray,
         level = np.clip(place.astype(int) - 1, 0, _MOST_SUMS - len(_NODES))
         shares = np.vander(place - level - 1.5, len(_NODES), increasing=True) @ _CUBIC.T
         sums = nodes
-    first_level = np.full((len(numbers), len(numbers)), -1)
-    level_shares = np.zeros((len(numbers), len(numbers), shares.shape[1]))
-    for one, other in ((first, second), (second, first)):
-        first_level[one, other] = level
-        level_shares[one, other] = weights[:, None] * shares
-    return sums, (first_level, level_shares)
+    sort_of = np.full((len(numbers), len(numbers)), -1)
+    sort_of[first, second] = sort_of[second, first] = np.arange(len(pairs))
+    return sums, (sort_of, level, weights[:, None] * shares)
 
 
 def _kinds(pairs: Sequence[SpeciesPair]) -> list[Species]:
@@ -124,16 +123,20 @@ def _in_columns(
     copies = -1
     if structure.periodic:
         copies = math.ceil(cutoff / box[2, 2])
-        layers = np.arange(-copies, copies + 1)
         z %= box[2, 2]
         z[z == box[2, 2]] = 0.0  # what was just below 0
-        z = (z + box[2, 2] * layers[:, None]).ravel()
-        x, y, column, species = (np.tile(values, len(layers)) for values in (x, y, column, species))
     order = np.lexsort([z, column])
-    x, y, z, species = (np.ascontiguousarray(values[order]) for values in (x, y, z, species))
+    x, y, z, column, species = (values[order] for values in (x, y, z, column, species))
+    if structure.periodic:
+        layers = np.arange(-copies, copies + 1)
+        z = (z + box[2, 2] * layers[:, None]).ravel()
+        column = np.tile(column, len(layers))
+        order = np.argsort(column, kind="stable")
+        x, y, species = (np.tile(values, len(layers))[order] for values in (x, y, species))
+        z, column = z[order], column[order]
     ends = np.append(np.flatnonzero(np.diff(species)) + 1, len(species))
     run_stop = ends[np.searchsorted(ends, np.arange(len(species)), side="right")]
-    starts = np.searchsorted(column[order], np.arange(shape.prod() + 1))
+    starts = np.searchsorted(column, np.arange(shape.prod() + 1))
     corners = np.array([box[0] / shape[0] + sign * box[1] / shape[1] for sign in (1, -1)])
     radius = float(np.linalg.norm(corners[:, :2], axis=1).max()) / 2
     columns = shape, starts, radius, copies

@@ -190,3 +190,20 @@ def test_every_pair_is_met_once_whatever_the_cell(seed):
         peaks = np.exp(-((parameters.r[:, None] - d) ** 2) / 0.08) / (d * math.sqrt(0.08 * math.pi))
         expected += powers[i] * powers[j] * n / powers.sum() ** 2 * peaks.sum(axis=1)
     np.testing.assert_allclose(g[1:], expected[1:], atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("n_atoms", [30, 500])
+def test_pairs_of_few_sorts_are_counted_as_those_of_many_are_added(n_atoms):
+    """500 atoms have more pairs than are counted before the counts are put down."""
+    rng = np.random.default_rng(0)
+    atoms = 18.075 * np.eye(3), rng.random((n_atoms, 3))
+    labels = rng.choice(["Cu", "Ni", "Zn", "Ga"], n_atoms)
+    same = dict.fromkeys(["Cu", "Ni", "Zn", "Ga"], 30.0)
+    parameters = PDFParameters(0.0, 30.0, 0.02, 0.6, 23.6, 0.03, 0.01, scattering_lengths=same)
+    found = [
+        calculate_pdf(
+            AtomicStructure(*atoms, names, np.full(n_atoms, 0.0065)), parameters, "pairs"
+        )[1]
+        for names in (labels, ["Cu"] * n_atoms)
+    ]
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-8 * np.abs(found[0]).max())
