@@ -7,11 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf, write_gr
 
 PROJECT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -79,6 +82,20 @@ def test_comparison(tmp_path):
     for row in (*crystals, *particles):
         assert row["difference"] < 1e-4
         assert row["ms/PDF"] > 0
+
+
+@pytest.mark.skipif(find_spec("diffpy.pdffit2") is None, reason="needs diffpy.pdffit2")
+def test_pdffit2(tmp_path):
+    corners = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    nickel = AtomicStructure(3.53 * np.eye(3), corners, ["Ni"] * 4, [0.0055] * 4)
+    instrument = PDFParameters(0.01, 30.0, 0.01, 0.0, 25.0, 0.05, 0.0, delta2=1.5, scale=0.8)
+    r, g = calculate_pdf(nickel, instrument)
+    write_gr(tmp_path / "nickel.gr", r, g, instrument)
+    curves, fits = quick_tables("pdffit2", tmp_path, "--measured", str(tmp_path / "nickel.gr"))
+    assert curves[1]["deviation"] < 0.05
+    for row in fits:
+        found = [row[name] for name in ("scale", "a", "uiso", "delta2", "qdamp")]
+        np.testing.assert_allclose(found, [0.8, 3.53, 0.0055, 1.5, 0.05], rtol=0.02)
 
 
 def test_whole_library(tmp_path):
