@@ -117,6 +117,8 @@ def evaluate(
     for caveat in predictions.caveats:
         typer.echo(f"defectpdf: warning: {caveat}", err=True)
     problem, scores = predictions.config.problem, predictions.score()
+    if novelty := predictions.novelty():
+        scores["novelty"] = novelty
     if fit:
         scores["fit"] = problem.fits(predictions)
     if json:

@@ -62,6 +62,9 @@ def test_evaluate_json_agrees_with_the_run(run, store_path):
     assert result.exit_code == 0, result.output
     scores = json.loads(result.stdout)
     names = {"accuracy", "top2", "n", "per_class", "confusion", "calibration", "leakage"}
+    novelty = scores.pop("novelty")["groups"]
+    assert list(novelty) == ["225", "229", "all"]
+    assert all(of["nearest_stretched"] <= of["nearest"] for of in novelty.values())
     assert set(scores) == names | {"fraction", "contrast"}
     assert scores == json.loads((run / "metrics.json").read_text())["test"]
     confusion = np.array(scores["confusion"])

@@ -131,6 +131,16 @@ class DefectTask(Problem):
             return inputs
         return stretch_pairs(inputs, (1 + self.recipe.stretch * random).float(), self._start)
 
+    def novelty(
+        self, examples: Examples, rows: np.ndarray, training: np.ndarray
+    ) -> dict[str, Any] | None:
+        from train.problems.defects.novelty import novelty_of
+
+        if not self.recipe.stretch:
+            return None
+        of_hosts = cast(DefectExamples, examples)
+        return novelty_of(of_hosts, rows, training, self.recipe.stretch, self._start)
+
     @cached_property
     def _start(self) -> float:
         """The first point in steps of the grid."""
