@@ -52,7 +52,7 @@ def train(
     store: Annotated[Path, typer.Argument(help="Store of `defectpdf generate`.")],
     out: Annotated[Path, typer.Option(help="Run directory; an unfinished run continues.")],
     recipe: Annotated[
-        str, typer.Option(metavar="default|measured|reference", help="Model and schedule.")
+        str, typer.Option(metavar="default|ideal|measured|reference", help="Model and schedule.")
     ] = "default",
     split: SplitOption = None,
     scaling: Annotated[
@@ -117,6 +117,8 @@ def evaluate(
     for caveat in predictions.caveats:
         typer.echo(f"defectpdf: warning: {caveat}", err=True)
     problem, scores = predictions.config.problem, predictions.score()
+    if novelty := predictions.novelty():
+        scores["novelty"] = novelty
     if fit:
         scores["fit"] = problem.fits(predictions)
     if json:
@@ -127,6 +129,9 @@ def evaluate(
 
 def baselines(
     store: Annotated[Path, typer.Argument(help="Store of `defectpdf generate`.")],
+    recipe: Annotated[
+        str, typer.Option(metavar="default|ideal", help="Classes and errors of the traces.")
+    ] = "default",
     split: SplitOption = None,
     scaling: Annotated[Scaling | None, typer.Option(help="Scale of the traces.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of split and methods.")] = 0,
@@ -140,8 +145,8 @@ def baselines(
 
     kind = find_problem(problem)
     changes = {"scaling": scaling.value} if scaling else {}
-    recipe, data = make_recipe(kind.recipes, "default", changes), Dataset.open(store)
-    posed = kind.of(data, recipe)
+    choices, data = make_recipe(kind.recipes, recipe, changes), Dataset.open(store)
+    posed = kind.of(data, choices)
     found = posed.baselines(data, split, seed)
     if json:
         typer.echo(json_module.dumps(found))

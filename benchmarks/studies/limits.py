@@ -19,7 +19,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.table import Table
@@ -53,12 +53,23 @@ _NOISE = (0.01, 0.05)
 _SCALE = 0.8
 
 
-def measurement(seed: int, folder: Path) -> dict[str, Any] | None:
-    """What is true of a simulated measurement, and what a fit says; None if none can be made."""
+class Simulated(NamedTuple):
+    """What is true of a simulated measurement."""
+
+    host: Host
+    element: str | None
+    """Of the impurity, where there is one."""
+    fraction: float
+
+
+def simulate(seed: int, kind: str | None, amplitude: float, file: Path) -> Simulated:
+    """Write a measurement of a drawn host with a kind of defect, or with none.
+
+    UnusableItem if that host can't have such defects.
+    """
     rng = np.random.default_rng(seed)
     hosts = [host for host in embedded_library() if host.origin == "published"]
     host = hosts[rng.integers(len(hosts))]
-    kind, amplitude = KINDS[seed % len(KINDS)], _AMPLITUDES[seed // len(KINDS) % 3]
     instrument = PDFParameters(
         qmin=0.6,
         qmax=float(rng.uniform(20, 30)),
@@ -66,14 +77,25 @@ def measurement(seed: int, folder: Path) -> dict[str, Any] | None:
         qbroad=float(rng.uniform(0, 0.03)),
         rmax=30.0 + BEYOND,
     )
+    if kind is None:
+        element, fraction = None, 0.0
+        r, g = _measured([calculate_pdf(host.atoms, instrument)], instrument)
+    else:
+        fraction = float(rng.uniform(*_RANGES[kind]))
+        element, fraction, (r, g) = _sample(host, kind, amplitude, seed, fraction, instrument)
+    noise = float(rng.uniform(*_NOISE)) * float(np.sqrt(np.mean(g**2)))
+    write_gr(file, r, _SCALE * (g + noise * rng.normal(size=len(g))), instrument)
+    return Simulated(host, element, fraction)
+
+
+def measurement(seed: int, folder: Path) -> dict[str, Any] | None:
+    """What is true of a simulated measurement, and what a fit says; None if none can be made."""
+    kind, amplitude = KINDS[seed % len(KINDS)], _AMPLITUDES[seed // len(KINDS) % 3]
+    file = folder / f"{seed}.gr"
     try:
-        made = _sample(host, kind, amplitude, seed, float(rng.uniform(*_RANGES[kind])), instrument)
+        host, element, fraction = simulate(seed, kind, amplitude, file)
     except UnusableItem:
         return None
-    element, fraction, (r, g) = made
-    noise = float(rng.uniform(*_NOISE)) * float(np.sqrt(np.mean(g**2)))
-    file = folder / f"{seed}.gr"
-    write_gr(file, r, _SCALE * (g + noise * rng.normal(size=len(g))), instrument)
     crystal = Structure.of_host(file, host)
     found = refined(crystal, file, {}, ()).refinement
     refined_host = crystal.refined(found)
@@ -114,11 +136,18 @@ def _sample(
     samples = source.draw(host, 1 + seed)[1:]
     samples = Relaxed(amplitude=(amplitude, amplitude)).apply(samples, Resources())
     curves = [calculate_pdf(sample.atoms(), instrument) for sample in samples]
+    true = float(np.mean([sample.values["concentration"] for sample in samples]))
+    return element, true, _measured(curves, instrument)
+
+
+def _measured(
+    curves: Sequence[tuple[np.ndarray, np.ndarray]], instrument: PDFParameters
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of curves on one grid, at independent points."""
     grid, mean = curves[0][0], np.mean([g for _, g in curves], axis=0)
     assert instrument.qmax is not None
     r = np.arange(1.5, 30.0, math.pi / instrument.qmax)
-    true = float(np.mean([sample.values["concentration"] for sample in samples]))
-    return element, true, (r, CubicSpline(grid, mean)(r))
+    return r, CubicSpline(grid, mean)(r)
 
 
 def measurements(count: int) -> Iterator[dict[str, Any]]:

@@ -156,7 +156,7 @@ def _baseline_rows(baselines: Sequence[dict[str, Any]]) -> Iterable[tuple[str, .
         return [(NOT_RUN, "", "", "", "", "", "")]
     rows = []
     for name in baselines[0]["methods"]:
-        tests = [found["methods"][name] for found in baselines]
+        tests = [of[name] for found in baselines if name in (of := found["methods"])]
         seconds = statistics.mean(of["seconds"] for of in tests)
         rows.append((name, str(len(tests)), *_scores(tests), f"{seconds:.0f}"))
     return rows

@@ -3,8 +3,10 @@
     python -m benchmarks.studies.strangers --store metals.zarr --run RUN
 
 The familiar ones are the run's test part. No stranger had a part in training or in the fit of
-`train.judging.familiarity`. All have the store's instrument. Prints the area under the receiver
-operating characteristic (AUROC) of each view and of the largest of them, and which part is refused.
+`train.judging.familiarity`. All have the store's instrument and the errors of the run's recipe; a
+host that the store has refined against a sample is that of its strangers. Prints the area under the
+receiver operating characteristic (AUROC) of each view and of the largest of them, and which part is
+refused. Swapped traces are no strangers by themselves, and are not counted among all.
 """
 
 from __future__ import annotations
@@ -23,10 +25,12 @@ from hpc.watching.console import plain_console
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf
 from train.data.store import Dataset
 from train.judging.familiarity import REFUSED, Familiarity
+from train.problems.defects.errors import Errors, RowErrors
 from train.problems.defects.examples import DefectExamples
 from train.problems.defects.problem import read_problem
 from train.runs.rundir import load_model, read_rows
 
+SWAPPED = "swapped traces"
 _SEED = 7
 _COPIES = 14.0  # A, least length of the supercells that get defects
 _FCC = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
@@ -72,22 +76,39 @@ class Strangers:
     Args:
         store: that of the run.
         rows: of its test part.
+        errors: of what is measured.
     """
 
-    def __init__(self, store: DefectExamples, rows: np.ndarray, count: int) -> None:
+    def __init__(self, store: DefectExamples, rows: np.ndarray, count: int, errors: Errors) -> None:
         self._random = np.random.default_rng(_SEED)
         chosen = self._random.permutation(len(rows))[:count]
         self._structure, variant = store.rows[rows[chosen]].T
-        g = store.read("g", np.unique(self._structure))
-        place = np.searchsorted(np.unique(self._structure), self._structure)
-        self._host, self._defective = g[place, 0], g[place, variant]
+        structures, place = np.unique(self._structure, return_inverse=True)
+        self._host, self._defective = (
+            store.read(name, structures)[place, variant if of is None else of]
+            for name, of in store.inputs
+        )
+        self._errors = RowErrors(errors, store.id, store.rows[rows[chosen]], _SEED)
         self._pdf = Store(store.path).description.pdf
         self._r = store.points
 
     def familiar(self) -> Traces:
-        return self._host, self._defective
+        return self._measured((self._host, self._defective), 0)
 
     def all(self) -> dict[str, Traces]:
+        """By kind; swapped traces are those of a measurement taken for the host's."""
+        swapped = self._measured((self._host, self._defective), 0)[::-1]
+        kinds = enumerate(self._exact().items(), 1)
+        strangers = {name: self._measured(traces, epoch) for epoch, (name, traces) in kinds}
+        return strangers | {SWAPPED: swapped}
+
+    def _measured(self, traces: Traces, epoch: int) -> Traces:
+        """With errors; an epoch has its own."""
+        host, sample = (torch.from_numpy(g.astype(np.float32)) for g in traces)
+        with_errors = self._errors.added(host, sample, np.arange(len(host)), epoch)
+        return host.numpy(), with_errors.numpy()
+
+    def _exact(self) -> dict[str, Traces]:
         host, defective = self._host, self._defective
         amorphous, particle = self._amorphous(), self._particle_factor()
         largest = np.abs(host).max(1, keepdims=True)
@@ -101,7 +122,6 @@ class Strangers:
             "nanoparticle": (host, host * particle),
             "nanoparticle with defects": (host, defective * particle),
             "wrong host": (host[wrong], defective[order][wrong]),
-            "swapped traces": (defective, host),
             "noise": (host, 0.3 * largest * self._noise()),
             "noise twice": (largest * self._noise(), largest * self._noise()),
         }
@@ -171,10 +191,10 @@ def judge(run: Path, store_path: Path, count: int) -> list[dict[str, Any]]:
     rows = read_rows(run, "test", store)
     rows = rows[store.label[tuple(store.rows[rows].T)] > 0]
     model, _ = load_model(run)
-    strangers, inputs = Strangers(store, rows, count), problem.inputs()
+    strangers, inputs = Strangers(store, rows, count, problem.recipe.errors), problem.inputs()
 
     def pairs(traces: Traces) -> torch.Tensor:
-        return inputs(*(torch.from_numpy(g.astype(np.float32)) for g in traces))
+        return inputs(*(torch.from_numpy(g) for g in traces))
 
     own = strangers.familiar()
     familiarity = Familiarity.load(run, problem.views(model), pairs(own)[:1])
@@ -195,10 +215,9 @@ def judge(run: Path, store_path: Path, count: int) -> list[dict[str, Any]]:
 
     familiar = strangeness(own)
     found = {name: strangeness(traces) for name, traces in strangers.all().items()}
-    fewest = min(len(of["largest"]) for of in found.values())
-    together = {
-        view: np.concatenate([of[view][:fewest] for of in found.values()]) for view in familiar
-    }
+    counted = [of for name, of in found.items() if name != SWAPPED]
+    fewest = min(len(of["largest"]) for of in counted)
+    together = {view: np.concatenate([of[view][:fewest] for of in counted]) for view in familiar}
     table = [row(name, of) for name, of in found.items()]
     return [*table, row("all, as many of each", together), row("none: the test part", familiar)]
 

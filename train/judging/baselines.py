@@ -21,15 +21,19 @@ from sklearn.svm import SVC
 
 from train.judging.scores import score_classes
 
+
+def gradient_boosting(seed: int) -> ClassifierMixin:
+    """On histograms (Ke et al., NeurIPS 2017)."""
+    return HistGradientBoostingClassifier(max_iter=300, early_stopping=False, random_state=seed)
+
+
 METHODS: dict[str, Callable[[int], ClassifierMixin]] = {
     "naive Bayes": lambda seed: GaussianNB(),
     "k nearest neighbours": lambda seed: KNeighborsClassifier(10, weights="distance"),
     "logistic regression": lambda seed: LogisticRegression(max_iter=1000),
     "support vector machine": lambda seed: SVC(C=10.0),
     "random forest": lambda seed: RandomForestClassifier(200, random_state=seed),
-    "gradient boosting": lambda seed: HistGradientBoostingClassifier(
-        max_iter=300, early_stopping=False, random_state=seed
-    ),
+    "gradient boosting": gradient_boosting,
     "multilayer perceptron": lambda seed: MLPClassifier(
         (256, 128), max_iter=200, early_stopping=True, random_state=seed
     ),
@@ -40,12 +44,13 @@ LEAST_PROBABILITY = 1e-12  # in place of 0, whose logarithm is not finite
 
 
 def score_methods(
+    methods: Mapping[str, Callable[[int], ClassifierMixin]],
     columns: Mapping[str, np.ndarray],
     target: Mapping[str, np.ndarray],
     classes: Sequence[str],
     seed: int,
 ) -> dict[str, dict[str, Any]]:
-    """Scores of each method of METHODS on the test part, as of `scores.score_classes`.
+    """Scores of methods, as METHODS are, on the test part, as of `scores.score_classes`.
 
     The validation part is used for one thing only: the support vector machine has no
     probabilities, so a sigmoid of its decisions is fitted there (Platt, 1999).
@@ -55,8 +60,8 @@ def score_methods(
         target: by part, (n,) class of each row.
     """
     scaled = _standardised(columns)
-    methods = {}
-    for name, make in METHODS.items():
+    found = {}
+    for name, make in methods.items():
         began = time.perf_counter()
         model = make(seed).fit(scaled["train"], target["train"])
         if not hasattr(model, "predict_proba"):
@@ -64,8 +69,8 @@ def score_methods(
             model.fit(scaled["val"], target["val"])
         logits = log_probabilities(model, scaled["test"], len(classes))
         scores = score_classes(logits, torch.from_numpy(target["test"]), classes)
-        methods[name] = scores | {"seconds": round(time.perf_counter() - began, 2)}
-    return methods
+        found[name] = scores | {"seconds": round(time.perf_counter() - began, 2)}
+    return found
 
 
 def log_probabilities(model: Any, columns: np.ndarray, n_classes: int) -> torch.Tensor:

@@ -43,16 +43,22 @@ class Calibration(BaseModel):
         )
 
 
-def fit_calibration(found: Predicted) -> Calibration:
+def fit_calibration(found: Predicted, log_prevalence: torch.Tensor | None = None) -> Calibration:
     """Calibration of outputs, as far as they have classes, labels and regressions.
 
-    True values are the targets `class` (n,), `labels` (n, L) and `regression` (n, K).
+    Args:
+        found: true values are the targets `class` (n,), `labels` (n, L) and `regression` (n, K).
+        log_prevalence: (C,) added to logits of the classes over their temperature, for a network
+            that takes all classes for equally frequent where they are not.
     """
     outputs, targets = found
     factors: dict[str, float | tuple[float, ...]] = {}
     if outputs.logits.shape[1]:
         logits, of_class = outputs.logits.double().cpu(), targets["class"].cpu()
-        factors["temperature"] = _temperature(lambda t: F.cross_entropy(logits / t, of_class))
+        prior = torch.zeros(logits.shape[1]) if log_prevalence is None else log_prevalence
+        factors["temperature"] = _temperature(
+            lambda t: F.cross_entropy(logits / t + prior, of_class)
+        )
     if outputs.labels.shape[1]:
         raw, truth = outputs.labels.double().cpu(), targets["labels"].double().cpu()
         factors["label_temperature"] = _temperature(

@@ -18,8 +18,8 @@ def score_classes(
 ) -> dict[str, Any]:
     """Accuracy, top-2, precision/recall/F1 and counts per class, confusion, calibration.
 
-    `confusion[i][j]` counts rows of true class i predicted as j. Calibration is the expected
-    calibration error over 15 equal bins of confidence (Guo et al., ICML 2017).
+    `confusion[i][j]` counts rows of true class i predicted as j. Calibration is as of
+    `score_calibration`.
 
     Args:
         logits: (n, C).
@@ -30,12 +30,10 @@ def score_classes(
         precision_recall_fscore_support,
         top_k_accuracy_score,
     )
-    from torchmetrics.functional.classification import multiclass_calibration_error
 
     probability, target = logits.softmax(1).cpu(), target.cpu()
     predicted, labels = probability.argmax(1), range(len(classes))
     columns = precision_recall_fscore_support(target, predicted, labels=labels, zero_division=0)
-    ece = multiclass_calibration_error(probability, target, len(classes), CALIBRATION_BINS)
     return {
         "accuracy": float((predicted == target).float().mean()),
         "top2": float(top_k_accuracy_score(target, probability, k=2, labels=labels)),
@@ -45,11 +43,25 @@ def score_classes(
             for name, p, r, f, n in zip(classes, *columns, strict=True)
         },
         "confusion": confusion_matrix(target, predicted, labels=labels).tolist(),
-        "calibration": {
-            "ece": float(ece),
-            "bins": CALIBRATION_BINS,
-            "mean_confidence": float(probability.amax(1).mean()),
-        },
+        "calibration": score_calibration(probability, target),
+    }
+
+
+def score_calibration(probability: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
+    """Expected calibration error over equal bins of confidence (Guo et al., ICML 2017).
+
+    Args:
+        probability: (n, C).
+        target: (n,) class of each row.
+    """
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    classes = probability.shape[1]
+    ece = multiclass_calibration_error(probability, target, classes, CALIBRATION_BINS)
+    return {
+        "ece": float(ece),
+        "bins": CALIBRATION_BINS,
+        "mean_confidence": float(probability.amax(1).mean()),
     }
 
 

@@ -147,17 +147,18 @@ def analyse_files(
     for file in files:
         try:
             one = refined(crystal, file, given, fixed)
-            yield _analysis(crystal, one, undamaged, impurities)
+            yield analysis_of(crystal, one, undamaged, impurities)
         except ValueError as error:
             yield error
 
 
-def _analysis(
+def analysis_of(
     crystal: Structure,
     one: Refined,
     undamaged: Refined | None,
     impurities: Sequence[str] | None,
 ) -> Analysis:
+    """Of a refined measurement, arguments as of `analyse_files`; ValueError if it is unusable."""
     found = one.refinement
     refusals = refusals_of(crystal, found)
     try:

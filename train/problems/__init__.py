@@ -254,6 +254,13 @@ class Problem(BaseModel, ABC):
         """Scores of fits without a network; ValueError if there are none."""
         self._lacks("fits")
 
+    def novelty(
+        self, examples: Examples, rows: np.ndarray, training: np.ndarray
+    ) -> dict[str, Any] | None:
+        """How near training structures are to those of rows (n,) after all that training does to
+        them, for JSON; None if that is not known."""
+        return None
+
     def explain(self, run: Path, store: Path, part: str, along: str) -> Explanation:
         """What a run's network looks at; ValueError if that is not known."""
         self._lacks("explanation")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from train.data.examples import Examples
@@ -30,6 +31,8 @@ class Predictions(Judged):
     """What a run's model says of a part of its split, calibrated."""
 
     config: RunConfig
+    training: np.ndarray
+    """(m,) rows of the training part."""
     leakage: dict[str, Any] | None
     """What the part shares with training; None for the training part."""
     caveats: tuple[str, ...]
@@ -38,6 +41,12 @@ class Predictions(Judged):
     def score(self) -> dict[str, Any]:
         scores = self.config.problem.judge(self.predicted)
         return scores | ({"leakage": self.leakage} if self.leakage else {})
+
+    def novelty(self) -> dict[str, Any] | None:
+        """As of `Problem.novelty`; None of the training part."""
+        if not self.leakage:
+            return None
+        return self.config.problem.novelty(self.examples, self.rows, self.training)
 
 
 def predict_part(run: Path, store: Path | str, part: str) -> Predictions:
@@ -49,7 +58,7 @@ def predict_part(run: Path, store: Path | str, part: str) -> Predictions:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     problem = read_config(run).problem
     examples = problem.examples(Dataset.open(store))
-    rows = read_rows(run, part, examples)
+    rows, training = (read_rows(run, name, examples) for name in (part, "train"))
     model, config = load_model(run, device)
     # All files are read, and refused, before what takes time.
     calibration = read_calibration(run, problem.layout(model).regressions)
@@ -58,7 +67,7 @@ def predict_part(run: Path, store: Path | str, part: str) -> Predictions:
     source = problem.stored(examples, config.seed, device)
     found = predict(model, problem, source, rows, World(0, 1, device))
     calibrated = found._replace(outputs=calibration.apply(found.outputs))
-    return Predictions(examples, rows, calibrated, config, leakage, caveats)
+    return Predictions(examples, rows, calibrated, config, training, leakage, caveats)
 
 
 def _caveats(run: Path, config: RunConfig, examples: Examples) -> Iterator[str]:

@@ -82,6 +82,8 @@ def _sections(
     run: Path, config: RunConfig, history: list[dict[str, float]], found: Predictions
 ) -> Iterator[Section]:
     problem, scores = config.problem, found.score()
+    if novelty := found.novelty():
+        scores["novelty"] = novelty
     best = best_epoch(history, problem)
     warning = leak_warning(config)
     shown = problem.cards(scores) | {

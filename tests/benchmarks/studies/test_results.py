@@ -106,7 +106,7 @@ def test_what_is_missing_is_trained_and_what_is_finished_is_not(tmp_path):
     assert "not run" not in (tmp_path / "docs" / "results.md").read_text()
     found = json.loads((tmp_path / "docs" / "results.json").read_text())
     assert len(found["runs"]) == n_wanted
-    assert len(found["baselines"][0]["methods"]) == 7
+    assert len(found["baselines"][0]["methods"]) == 9
     looks = found["second_looks"]
     assert [look["scaling"] for look in looks[:2]] == ["shared", "trace"]
     groups = {run["split"] for run in found["runs"]} - {"host", "element", "row"}

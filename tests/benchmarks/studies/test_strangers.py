@@ -25,4 +25,7 @@ def test_hosts_that_are_no_crystals_are_strangers(tmp_path):
     for name in ("noise twice", "amorphous host"):
         assert found[name]["host"] > 0.9
     assert found["compounds"]["n"] >= 7
+    # As many of each, but for the swapped traces and the two last lines.
+    fewest = min(row["n"] for row in found.values())
+    assert found["all, as many of each"]["n"] == (len(found) - 3) * fewest
     assert ((areas >= 0) & (areas <= 1)).all()

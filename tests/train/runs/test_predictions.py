@@ -14,9 +14,13 @@ from typer.testing import CliRunner
 from train import commands
 from train.data.store import Dataset
 from train.fitting.loop import fit
+from train.judging.calibration import fit_calibration
+from train.judging.evaluation import Predicted
+from train.judging.scores import score_classes
+from train.models import Outputs
 from train.problems.defects.examples import read_examples
 from train.problems.defects.recipes import make_recipe
-from train.problems.defects.scores import class_probabilities, score
+from train.problems.defects.scores import class_probabilities, log_prevalence, score
 from train.runs.predictions import predict_part
 from train.setup.distributed import World
 
@@ -48,11 +52,24 @@ def test_scores_of_known_predictions():
     vacancy = scores["per_class"]["vacancy"]
     assert (vacancy["precision"], vacancy["recall"], vacancy["n"]) == (0.5, 0.5, 2)
     # Every bin of confidence holds one of these rows: the error is the mean distance.
-    confidence = logits.softmax(1).amax(1).numpy()
-    correct = np.array([1, 0, 1, 0])
-    by_bin = [confidence[0] + confidence[1] - 1, 1 - confidence[2], confidence[3]]
+    # At the prevalence of 2 : 0 : 1 : 1 the second class is no answer.
+    confidence = (logits + torch.tensor([2.0, 0, 1, 1]).log()).softmax(1).amax(1).numpy()
+    by_bin = [2 - confidence[0] - confidence[1], 1 - confidence[2], confidence[3]]
     assert abs(sum(abs(np.array(by_bin))) / 4 - scores["calibration"]["ece"]) < 1e-6
-    assert correct.mean() == scores["accuracy"]
+
+
+def test_calibration_is_that_of_classes_as_frequent_as_they_are():
+    random = torch.Generator().manual_seed(0)
+    target = torch.multinomial(torch.tensor([18.0, 1, 1]), 40_000, True, generator=random)
+    width = torch.tensor([1.0, 2, 4])
+    x = width[target] * torch.randn(len(target), generator=random)
+    likelihood = torch.distributions.Normal(0, width).log_prob(x[:, None])
+    assert score(likelihood, target, CLASSES[:3])["calibration"]["ece"] < 0.01
+    assert score_classes(likelihood, target, CLASSES[:3])["calibration"]["ece"] > 0.1
+    empty = torch.zeros(len(target), 0)
+    outputs = Outputs(3 * likelihood, empty, empty, empty, empty)
+    calibration = fit_calibration(Predicted(outputs, {"class": target}), log_prevalence(target, 3))
+    assert calibration.temperature == pytest.approx(3, rel=0.05)
 
 
 def test_evaluate_json_agrees_with_the_run(run, store_path):
@@ -62,6 +79,9 @@ def test_evaluate_json_agrees_with_the_run(run, store_path):
     assert result.exit_code == 0, result.output
     scores = json.loads(result.stdout)
     names = {"accuracy", "top2", "n", "per_class", "confusion", "calibration", "leakage"}
+    novelty = scores.pop("novelty")["groups"]
+    assert list(novelty) == ["225", "229", "all"]
+    assert all(of["nearest_stretched"] <= of["nearest"] for of in novelty.values())
     assert set(scores) == names | {"fraction", "contrast"}
     assert scores == json.loads((run / "metrics.json").read_text())["test"]
     confusion = np.array(scores["confusion"])

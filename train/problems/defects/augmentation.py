@@ -10,7 +10,8 @@ def stretch_pairs(pairs: torch.Tensor, factor: torch.Tensor, start: float) -> to
 
     That is the pair of a crystal with a larger or smaller lattice, but for peak widths and
     resolution. `start` is the first r in grid steps; the grid is taken as even, interpolation is
-    cubic (Catmull-Rom) and what lies outside the grid repeats its end.
+    cubic (Catmull-Rom) and what lies outside the grid repeats its end. As many traces as there are
+    share a factor, two or not.
     """
     points = pairs.shape[-1]
     grid = torch.arange(points, device=pairs.device) + start
@@ -19,7 +20,7 @@ def stretch_pairs(pairs: torch.Tensor, factor: torch.Tensor, start: float) -> to
     t = (position - index)[:, None]
 
     def at(offset: int) -> torch.Tensor:
-        return pairs.gather(2, (index + offset)[:, None].expand(-1, 2, -1))
+        return pairs.gather(2, (index + offset)[:, None].expand(-1, pairs.shape[1], -1))
 
     before, here, after, beyond = at(-1), at(0), at(1), at(2)
     curve = 2 * before - 5 * here + 4 * after - beyond + t * (3 * (here - after) + beyond - before)

@@ -11,7 +11,7 @@ import torch
 
 from train.judging.calibration import read_calibration
 from train.judging.evaluation import Predicted
-from train.judging.scores import score_classes, score_errors
+from train.judging.scores import score_calibration, score_classes, score_errors
 from train.models import Outputs
 from train.problems.defects.examples import FRACTION_UNIT
 from train.problems.defects.kinds import hold_sets, score_kinds
@@ -19,15 +19,27 @@ from train.runs.rundir import load_model
 
 
 def score(logits: torch.Tensor, target: torch.Tensor, classes: Sequence[str]) -> dict[str, Any]:
-    """As `train.judging.scores.score_classes`.
+    """As `train.judging.scores.score_classes`, calibration at the prevalence of the classes.
 
     Where classes are sets of kinds, accuracy is that of the whole set, and scores of each kind are
     there as well, `per_kind`.
     """
     scores = score_classes(logits, target, classes)
+    probability = (logits + log_prevalence(target, len(classes))).softmax(1)
+    scores["calibration"] = score_calibration(probability.cpu(), target.cpu())
     if hold_sets(classes):
         scores["per_kind"] = score_kinds(logits.softmax(1).cpu(), target.cpu(), classes)
     return scores
+
+
+def log_prevalence(target: torch.Tensor, n_classes: int) -> torch.Tensor:
+    """(C,) ln of how often each class is among rows (n,), -inf of one that is not.
+
+    In training all classes weigh alike, so that probabilities are those of equally frequent ones
+    and their ratios those of likelihoods. Logits with this added are of rows as frequent as these
+    (M. Saerens et al., Neural Computation 14, 21, 2002, DOI 10.1162/089976602753284446).
+    """
+    return (torch.bincount(target, minlength=n_classes) / len(target)).log()
 
 
 def score_estimates(found: Predicted, classes: Sequence[str]) -> dict[str, Any]:

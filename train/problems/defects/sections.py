@@ -15,7 +15,7 @@ from train.problems.defects.figures import accuracy_figure, example_figure, hist
 from train.problems.defects.recipes import DefectRecipe
 from train.problems.defects.trace import Trace
 from train.report.figures import as_drawn, confusion_figure
-from train.report.html import cards, figure, preformatted, table
+from train.report.html import cards, figure, paragraph, preformatted, table
 
 _CAVEATS = (
     "Where the store has no stage that relaxes them, atoms sit on ideal sites, and a relaxed "
@@ -57,6 +57,8 @@ def run_sections(found: Judged, scores: dict[str, Any]) -> Iterator[Section]:
         + per_kind,
     )
     yield Section("Where it fails", "".join(_failures(found, examples)))
+    if "novelty" in scores:
+        yield Section("How new the test hosts are", _novelty_table(scores["novelty"]))
     drawn = figure(examples_figure(examples, rows, 0), f"Un-normalised {examples.trace.quantity}.")
     yield Section("Examples from the test part", drawn)
 
@@ -180,6 +182,24 @@ def _kind_table(of_kinds: dict[str, dict[str, float | None]], counted: str) -> s
     part = f"part of {counted}"
     heads = ("kind, whatever else is there", part, "precision", "recall", "F1", "AUROC")
     return table(heads, rows)
+
+
+def _novelty_table(novelty: dict[str, Any]) -> str:
+    rows = [
+        (
+            name,
+            of["hosts"],
+            f"{100 * of['nearest']:.1f} %",
+            f"{100 * of['nearest_stretched']:.1f} %",
+        )
+        for name, of in novelty["groups"].items()
+    ]
+    stretch = f"{100 * novelty['stretch']:g} %"
+    return paragraph(
+        "Median distance of the test hosts to the nearest training host, as a fraction of their "
+        f"own trace (L2), before and after the best stretch of the axis by up to {stretch}, which "
+        "training uses. What is left after it is what is new in a host."
+    ) + table(("space group", "test hosts", "as it is", "best stretched"), rows)
 
 
 def _count_table(examples: DefectExamples) -> str:

@@ -135,3 +135,11 @@ def print_scores(scores: dict, title: str, trace: Trace) -> None:
             f"of pristine {trace.quantity} to the nearest training host: least "
             f"{nearest['0 %']:.1%}, median {nearest['50 %']:.1%}"
         )
+    if novelty := scores.get("novelty"):
+        table = Table("space group", title="nearest training host, medians", box=SIMPLE)
+        for heading in ("hosts", "as it is", f"stretched by up to {novelty['stretch']:.0%}"):
+            table.add_column(heading, justify="right")
+        for name, of in novelty["groups"].items():
+            distances = (of[key] for key in ("nearest", "nearest_stretched"))
+            table.add_row(name, str(of["hosts"]), *(f"{x:.1%}" for x in distances))
+        console.print(table)

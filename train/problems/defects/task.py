@@ -15,6 +15,7 @@ from train.data.examples import Examples
 from train.data.leakage import Split
 from train.data.sources import Sources, StoreSource
 from train.data.store import Dataset
+from train.judging.calibration import Calibration
 from train.judging.evaluation import Predicted
 from train.judging.familiarity import View
 from train.models import Layout, Model, build_model
@@ -131,6 +132,16 @@ class DefectTask(Problem):
             return inputs
         return stretch_pairs(inputs, (1 + self.recipe.stretch * random).float(), self._start)
 
+    def novelty(
+        self, examples: Examples, rows: np.ndarray, training: np.ndarray
+    ) -> dict[str, Any] | None:
+        from train.problems.defects.novelty import novelty_of
+
+        if not self.recipe.stretch:
+            return None
+        of_hosts = cast(DefectExamples, examples)
+        return novelty_of(of_hosts, rows, training, self.recipe.stretch, self._start)
+
     @cached_property
     def _start(self) -> float:
         """The first point in steps of the grid."""
@@ -152,6 +163,13 @@ class DefectTask(Problem):
 
         scores = score(found.outputs.logits, found.targets["class"], self.classes)
         return scores | score_estimates(found, self.classes)
+
+    def calibrate(self, found: Predicted) -> Calibration:
+        """At the prevalence of the classes, of which training takes no notice."""
+        from train.judging.calibration import fit_calibration
+        from train.problems.defects.scores import log_prevalence
+
+        return fit_calibration(found, log_prevalence(found.targets["class"], len(self.classes)))
 
     def views(self, model: torch.nn.Module) -> dict[str, View]:
         from train.problems.defects.strangeness import pdf_views, trace_views

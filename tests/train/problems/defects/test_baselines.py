@@ -14,7 +14,7 @@ from train.data.leakage import make_split
 from train.data.store import Dataset
 from train.judging import baselines
 from train.problems.defects import PLUG_IN as Defects
-from train.problems.defects.baselines import pair_columns
+from train.problems.defects.baselines import ON_AMPLITUDES, pair_columns
 from train.problems.defects.examples import read_examples
 from train.problems.defects.recipes import make_recipe
 
@@ -28,7 +28,7 @@ QUICK = {
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(baselines, "METHODS", QUICK)
+    monkeypatch.setattr("train.problems.defects.baselines.METHODS", QUICK)
 
 
 def test_columns_hold_all_of_a_pair():
@@ -68,7 +68,7 @@ def test_they_learn_on_the_networks_split_and_are_scored_alike(store_path, quick
     split = make_split(store, "element", 1)
     assert found["leakage"] == split.leakage["test"]
     assert found["fingerprint"] == store.fingerprint
-    assert list(found["methods"]) == list(QUICK)
+    assert list(found["methods"]) == [*QUICK, *ON_AMPLITUDES]
     for scores in found["methods"].values():
         assert scores["n"] == len(split.rows["test"])
         assert np.trace(scores["confusion"]) == pytest.approx(scores["accuracy"] * scores["n"])
@@ -85,7 +85,9 @@ def test_the_command_prints_a_table_or_json(store_path, quick):
     assert result.exit_code == 0, result.output
     assert "space_group:229 split, trace scaling, seed 0" in result.stdout
     assert "support vector machine" in result.stdout
-    found = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    found = json.loads(CliRunner().invoke(app, [*command, "--json", "--recipe", "ideal"]).stdout)
+    assert len(found["methods"]["naive Bayes"]["per_class"]) == 4
+    assert list(found["methods"]) == list(QUICK), "each trace has a scale of its own"
     assert (found["split"], found["scaling"], found["seed"]) == ("space_group:229", "trace", 0)
     refused = CliRunner().invoke(app, ["baselines", str(store_path), "--split", "file"])
     assert "not one of host" in str(refused.exception)

@@ -76,6 +76,7 @@ def test_evaluation_has_the_kinds_beside_the_sets(run, store):
         # Each kind is in four of the eleven classes, of which a host has one row each.
         assert of_kind["prevalence"] == pytest.approx(4 / 11)
         assert 0 <= of_kind["auroc"] <= 1
+    assert scores.pop("novelty")["groups"]["all"]["hosts"] == scores["leakage"]["hosts"]
     assert scores == json.loads((run / "metrics.json").read_text())["test"]
     text = CliRunner().invoke(app, ["evaluate", str(run), str(store)]).stdout
     assert "each kind, whatever else is there" in text
