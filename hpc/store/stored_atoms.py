@@ -18,7 +18,7 @@ from defectgen.point_defects.settings import DefectSettings
 from defectgen.samples import Coordinate, Field, Item, Sample
 from hpc.description import RunDescription
 from hpc.observables.atoms import Atoms, atoms_from
-from hpc.store.layout import declared_fields
+from hpc.store.layout import Declared, declared_fields
 from hpc.store.ledger import DoneRecord, read_records
 from hpc.store.ragged import RaggedShard, ragged_folder
 from hpc.store.store import Store
@@ -69,7 +69,7 @@ class StoredAtoms(BaseModel):
 
     def fields(self) -> dict[str, Field]:
         fields = declared_fields(self.run)
-        return fields.columns | fields.of_samples
+        return fields.columns | _dense(fields)
 
     def coordinates(self) -> dict[str, Coordinate]:
         own = [self.run.source, *self.run.stages]
@@ -121,7 +121,7 @@ class StoredAtoms(BaseModel):
                 f"{self.path} is another store now, whose digest was not {self.store_digest}"
             )
         place = store.places[item.id]
-        names = declared_fields(store.description).of_samples
+        names = _dense(declared_fields(store.description))
         values = {name: np.asarray(store.array(name)[place]) for name in names}
         return [
             Sample(
@@ -132,6 +132,11 @@ class StoredAtoms(BaseModel):
             )
             for variant in range(self.n_variants)
         ]
+
+
+def _dense(fields: Declared) -> dict[str, Field]:
+    """What source and stages gave with each sample, but for what they gave with each atom."""
+    return {name: field for name, field in fields.of_samples.items() if not field.is_ragged}
 
 
 def stored_atoms(store: Store, structure: int, variant: int) -> AtomicStructure:

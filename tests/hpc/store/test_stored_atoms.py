@@ -93,6 +93,7 @@ def test_only_some_items_may_be_taken_and_stages_come_after(folder):
     some = Store(
         make(folder, "some", source + '[[stage]]\nname = "thermal"\n[observable.powder]\n')
     )
+    assert some.description.changed_by == ["strain", "thermal"]
     assert list(some.array("id")[:]) == [Store(folder / "atoms").items[row].id for row in (0, 1)]
     # Another stage of the same kind would declare the same arrays.
     with pytest.raises(ValueError, match="store and strain both have an array 'strain'"):

@@ -219,7 +219,7 @@ class FreshDraws:
                 "that the store was made with"
             )
         description = store.description
-        require_sites(path, [stage.name for stage in description.stages])
+        require_sites(path, description.changed_by)
         hosts = cast("Sequence[Host]", store.items)
         return cls(hosts, description.defects, description.pdf, variation, seed, device)
 

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from hpc.description import RunDescription
 from train.data.examples import Examples
 from train.data.leakage import Split
 from train.data.sources import Sources, StoreSource
@@ -65,7 +66,7 @@ class DefectTask(Problem):
         if not trace.is_pdf:
             _require_any_trace(data, trace, recipe)
         if recipe.draws == "streaming":
-            require_sites(data.path, [stage["name"] for stage in data.description.get("stage", ())])
+            require_sites(data.path, RunDescription.model_validate(data.description).changed_by)
         suiting = _SUITING_PDFS if trace.is_pdf else _SUITING_ANY_TRACE
         open_choices = {key: of for key, of in suiting.items() if getattr(recipe, key) is None}
         return cls(
