@@ -104,7 +104,7 @@ def results_page(
         ),
         "## Baselines",
         "scikit-learn's classifiers by host, shared scaling, on the store's variants "
-        "(`defectpdf baselines`).",
+        "(`defectpdf baselines --recipe ideal`).",
         _table(("method", "seeds", *SCORES, "seconds"), _baseline_rows(baselines)),
         "## Distance of the test hosts to the nearest training host",
         "Of pristine G(r), relative, over all seeds' runs; training hosts nearer than "

@@ -49,4 +49,5 @@ class Amplitudes(nn.Module):
             rest.norm(dim=1) / size,
             nn.functional.cosine_similarity(host, other - host),
         ]
-        return torch.stack(found, dim=1).nan_to_num()
+        # A trace that begins in a peak has no slope before it.
+        return torch.stack(found, dim=1).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)

@@ -10,8 +10,8 @@ def stretch_pairs(pairs: torch.Tensor, factor: torch.Tensor, start: float) -> to
 
     That is the pair of a crystal with a larger or smaller lattice, but for peak widths and
     resolution. `start` is the first r in grid steps; the grid is taken as even, interpolation is
-    cubic (Catmull-Rom) and what lies outside the grid repeats its end. As many traces as there are
-    share a factor, two or not.
+    cubic (Catmull-Rom) and what lies outside the grid repeats its end. In place of
+    two, any number of traces may share a factor.
     """
     points = pairs.shape[-1]
     grid = torch.arange(points, device=pairs.device) + start

@@ -78,7 +78,8 @@ def _card(problem: DefectTask) -> dict[str, Any]:
             "meaning": "parameters of the host and the instrument whose first-order effect is "
             "taken off the change first, as of train.problems.defects.inputs.PairInput",
         },
-        "output": f"of the program: probabilities (n, {classes}) in the order of classes; the "
+        "output": f"of the program: probabilities (n, {classes}) in the order of classes, "
+        "all of which are taken for equally frequent; the "
         f"first {classes} outputs of the network of the weights are their logits, to be divided by "
         "the calibration's temperature",
         "classes": problem.classes,

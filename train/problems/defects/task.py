@@ -16,7 +16,7 @@ from train.data.examples import Examples
 from train.data.leakage import Split
 from train.data.sources import Sources, StoreSource
 from train.data.store import Dataset
-from train.judging.calibration import Calibration
+from train.judging.calibration import Calibration, fit_calibration
 from train.judging.evaluation import Predicted
 from train.judging.familiarity import View
 from train.models import Layout, Model, build_model
@@ -167,7 +167,6 @@ class DefectTask(Problem):
 
     def calibrate(self, found: Predicted) -> Calibration:
         """At the prevalence of the classes, of which training takes no notice."""
-        from train.judging.calibration import fit_calibration
         from train.problems.defects.scores import log_prevalence
 
         return fit_calibration(found, log_prevalence(found.targets["class"], len(self.classes)))
