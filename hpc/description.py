@@ -108,13 +108,6 @@ class RunDescription(BaseModel):
         return found
 
     @property
-    def changed_by(self) -> list[str]:
-        """Names of the stages that samples have gone through, those of stored atoms before."""
-        origin = getattr(self.source, "origin", None)
-        before = origin.changed_by if isinstance(origin, RunDescription) else []
-        return [*before, *(stage.name for stage in self.stages)]
-
-    @property
     def of_samples(self) -> str:
         """What to call what is computed of samples, for people."""
         return "PDFs" if list(self.observables) == [PairDistributionFunction.name] else "samples"

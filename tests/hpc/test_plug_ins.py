@@ -150,13 +150,13 @@ PLACES = [
     "atom",
     "zarr.json",
 ]
-QUICK = {("atom/000002", "pipe")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "stranger"),
     [
-        pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
+        case
         for case in product(PLACES, STRANGERS)
         if case != ("atom", "folder")  # where a folder belongs
     ],

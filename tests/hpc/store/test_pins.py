@@ -85,7 +85,13 @@ def _fingerprint(atoms: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-@pytest.mark.parametrize("name", DESCRIPTIONS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("mixed", "vacancies") else ())
+        for name in DESCRIPTIONS
+    ],
+)
 def test_a_store_holds_what_it_always_held(tmp_path, name):
     found = content(make_store(tmp_path, name))
     with np.load(PINS / f"{name}.npz") as pinned:

@@ -93,7 +93,6 @@ def test_only_some_items_may_be_taken_and_stages_come_after(folder):
     some = Store(
         make(folder, "some", source + '[[stage]]\nname = "thermal"\n[observable.powder]\n')
     )
-    assert some.description.changed_by == ["strain", "thermal"]
     assert list(some.array("id")[:]) == [Store(folder / "atoms").items[row].id for row in (0, 1)]
     # Another stage of the same kind would declare the same arrays.
     with pytest.raises(ValueError, match="store and strain both have an array 'strain'"):
@@ -101,15 +100,16 @@ def test_only_some_items_may_be_taken_and_stages_come_after(folder):
 
 
 def test_another_store_of_atoms_is_another_run(folder, tmp_path):
+    pdf = PDF.replace("refine_host = true\n", "")
     make(tmp_path, "atoms", ATOMS)
-    make(tmp_path, "seen", STORED + PDF)
+    make(tmp_path, "seen", STORED + pdf)
     digest = verify(tmp_path / "atoms")["digest"]
     shutil.rmtree(tmp_path / "atoms")
     make(tmp_path, "atoms", "seed = 1\n" + ATOMS)
     with pytest.raises(ValueError, match=f"source.store.store_digest: the store has '{digest}'"):
-        make(tmp_path, "seen", STORED + PDF)
+        make(tmp_path, "seen", STORED + pdf)
     with pytest.raises(ValueError, match=f"has the digest .*, not {digest}: give the store"):
-        make(tmp_path, "named", STORED + f'store_digest = "{digest}"\n' + PDF)
+        make(tmp_path, "named", STORED + f'store_digest = "{digest}"\n' + pdf)
     item = Store(tmp_path / "seen").items[0]
     with pytest.raises(OSError, match="is another store now"):
         Store(tmp_path / "seen").description.source.draw(item, 0)

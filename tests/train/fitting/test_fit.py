@@ -298,7 +298,7 @@ def fit_real(store: Path, run: Path, draws: str, **changes) -> None:
 
 
 @pytest.mark.parametrize("window", [pytest.param(None, marks=pytest.mark.slow), 2])
-@pytest.mark.parametrize("draws", ["store", "streaming"])
+@pytest.mark.parametrize("draws", [pytest.param("store", marks=pytest.mark.slow), "streaming"])
 def test_a_run_that_died_in_an_epoch_goes_on_to_the_same_bits(
     real_store, tmp_path, monkeypatch, draws, window
 ):

@@ -126,6 +126,7 @@ def test_a_measured_reference_takes_the_faults_of_both_away(folder, tmp_path):
     assert "the reference has r from 1.5 to" in out.stderr
 
 
+@pytest.mark.slow
 def test_a_page_has_the_verdict_the_limits_and_the_curves(folder, tmp_path):
     page = tmp_path / "page.html"
     result = analyse(folder, "perfect.gr", "-o", page)

@@ -27,6 +27,7 @@ from hpc.description import first_mistake
 from hpc.observables.pdf import PDFSettings
 from hpc.store.inputs import has_its_items
 from hpc.store.store import Store
+from train.problems.defects.sites import require_sites
 from train.problems.defects.streaming import VariantStream
 
 _INSTRUMENTS = 32
@@ -219,7 +220,7 @@ class FreshDraws:
                 "that the store was made with"
             )
         description = store.description
-        require_sites(path, description.changed_by)
+        require_sites(path, store.group.attrs["run"])
         hosts = cast("Sequence[Host]", store.items)
         return cls(hosts, description.defects, description.pdf, variation, seed, device)
 
@@ -354,15 +355,6 @@ class FreshDraws:
         ranges = self._variation.instrument
         return self._pdf.model_copy(
             update={name: float(rng.uniform(*range_)) for name, range_ in ranges.items()}
-        )
-
-
-def require_sites(path: Path, stages: Sequence[str]) -> None:
-    """ValueError if stages have changed a store's samples, which no fresh draw would show."""
-    if stages:
-        raise ValueError(
-            f"{path}: its samples were changed by {', '.join(stages)}, and fresh draws have their "
-            "atoms on sites: take the store's own variants (train --draws store)"
         )
 
 

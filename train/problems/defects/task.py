@@ -11,7 +11,6 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from hpc.description import RunDescription
 from train.data.examples import Examples
 from train.data.leakage import Split
 from train.data.sources import Sources, StoreSource
@@ -28,10 +27,11 @@ from train.problems.defects.examples import (
     classes_of,
     read_examples,
 )
-from train.problems.defects.fresh_draws import Variation, require_sites
+from train.problems.defects.fresh_draws import Variation
 from train.problems.defects.inputs import PairInput
 from train.problems.defects.objective import DefectObjective
 from train.problems.defects.recipes import RECIPES, DefectRecipe
+from train.problems.defects.sites import require_sites
 from train.problems.defects.sources import DRAWN_AT_ONCE, ErringSource, FreshSource
 from train.problems.defects.trace import Trace
 from train.setup.distributed import World
@@ -66,7 +66,7 @@ class DefectTask(Problem):
         if not trace.is_pdf:
             _require_any_trace(data, trace, recipe)
         if recipe.draws == "streaming":
-            require_sites(data.path, RunDescription.model_validate(data.description).changed_by)
+            require_sites(data.path, data.description)
         suiting = _SUITING_PDFS if trace.is_pdf else _SUITING_ANY_TRACE
         open_choices = {key: of for key, of in suiting.items() if getattr(recipe, key) is None}
         return cls(

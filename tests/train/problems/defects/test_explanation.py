@@ -205,6 +205,7 @@ def invoke(*arguments: object):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
+@pytest.mark.slow
 def test_command_writes_a_figure_and_numbers(run, store, tmp_path):
     result = invoke(run, store, "-o", tmp_path / "figure.png", "--along", "q", "--json")
     assert result.exit_code == 0, result.output
