@@ -24,6 +24,7 @@ from defectgen.point_defects.settings import DefectSettings
 from defectgen.samples import Located, PlugIn, Source, Stage
 from defectgen.sources.defects import Defects
 from hpc.observables import Observable
+from hpc.observables.atoms import Atoms
 from hpc.observables.pdf import PairDistributionFunction
 from pdfcalc.reading import read_file
 
@@ -65,7 +66,7 @@ class RunDescription(BaseModel):
     @model_validator(mode="after")
     def _keeps_what_is_not_exact(self) -> RunDescription:
         for stage in self.stages:
-            if not stage.exact and list(self.observables) != ["atoms"]:
+            if not stage.exact and list(self.observables) != [Atoms.name]:
                 raise ValueError(
                     f"stage {stage.name} gives other last digits on other machines: compute "
                     "[observable.atoms] alone with it, and take that store as [source.store] of "

@@ -121,12 +121,17 @@ def is_installed() -> bool:
 
 
 def potential_of(elements: Collection[str]) -> Potential:
-    """The potential for crystals of some elements; ValueError if there is none."""
+    """The potential for crystals of some elements; ValueError if there is none.
+
+    A metal by itself has to be one of METALS: others are in alloys as impurities alone.
+    """
     wanted = set(elements)
-    for one in POTENTIALS:
+    is_known = len(wanted) > 1 or wanted <= set(METALS)
+    for one in POTENTIALS if is_known else ():
         if wanted <= set(one.elements):
             return one
-    known = ", ".join("-".join(one.elements) for one in POTENTIALS)
+    alloys = ("-".join(one.elements) for one in POTENTIALS if len(one.elements) > 1)
+    known = ", ".join([*METALS, *alloys])
     raise ValueError(f"no potential for {', '.join(sorted(wanted))}: there are ones for {known}")
 
 

@@ -4,7 +4,7 @@
 - `emt`: effective medium theory of Al, Cu, Ag, Au, Ni, Pd and Pt in any mixture, which ASE has
   (K. W. Jacobsen, P. Stoltze and J. K. Norskov, Surf. Sci. 366 (1996) 394,
   DOI 10.1016/0039-6028(96)00816-3);
-- `chgnet`: a network trained on density functional theory of all elements but some actinides, in
+- `chgnet`: a network trained on density functional theory of 89 elements, in
   the extra `universal` (B. Deng et al., Nat. Mach. Intell. 5 (2023) 1031,
   DOI 10.1038/s42256-023-00716-3). It is softer than these metals are: take its displacements, not
   its energies.

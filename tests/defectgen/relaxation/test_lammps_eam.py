@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.studies import relaxation
-from defectgen.relaxation.lammps_eam import METALS, is_installed, relax_by_eam
+from defectgen.relaxation.lammps_eam import METALS, is_installed, potential_of, relax_by_eam
 from pdfcalc import AtomicStructure
 
 needs_lammps = pytest.mark.skipif(not is_installed(), reason="needs LAMMPS")
@@ -14,6 +14,12 @@ OWN = {"Al": (-0.33, -0.96), "Cu": (-0.30, -1.26), "Ni": (-0.18, -1.65), "Fe": (
 def test_metals_without_a_potential_are_named():
     with pytest.raises(ValueError, match=r"no potential for Hg: there are ones for Al, Au, Cu, Fe"):
         relax_by_eam(AtomicStructure(3 * np.eye(3), [[0, 0, 0]], ["Hg"], [0.01]))
+
+
+def test_a_metal_that_was_tried_in_an_alloy_alone_is_no_host():
+    assert potential_of({"V", "Fe"}).file == "VFe_mm.eam.fs"
+    with pytest.raises(ValueError, match=r"no potential for V: there are ones for Al, .* V-Fe"):
+        potential_of({"V"})
 
 
 @needs_lammps
