@@ -203,6 +203,7 @@ def test_an_unusable_item_is_quarantined_at_once(tmp_path):
     assert defectpdf(bench, "verify", bench.store).returncode == 0
 
 
+@pytest.mark.slow
 def test_what_a_run_would_take_is_what_it_takes(toy, tmp_path):
     path = tmp_path / "new.zarr"
     out = defectpdf(toy, "generate", toy.run_toml, "--store", path, "--dry-run", "--json")

@@ -117,7 +117,7 @@ def test_the_pipeline_says_what_it_would_submit(bash, tmp_path):
         (["pipeline.sh", "--out=r", "--store"], "--store needs a path"),
         (["evaluate.sh", "r"], "usage"),
         (["generate.sh", "absent.toml", "--store=s"], "absent.toml"),
-        (["train.sh", "absent.zarr", "--out=r"], "absent.zarr"),
+        pytest.param(["train.sh", "absent.zarr", "--out=r"], "absent.zarr", marks=pytest.mark.slow),
     ],
 )
 def test_mistakes_are_named_in_one_line(bash, arguments, message):

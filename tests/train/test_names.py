@@ -81,6 +81,7 @@ def test_an_error_names_what_was_given_as_it_is(tmp_path, monkeypatch, capfd, na
     assert ODD in line
 
 
+@pytest.mark.slow
 def test_the_program_of_torchrun_names_it_as_well(tmp_path):
     program = [sys.executable, "-m", "train", ODD, "--out", "run"]
     out = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path)

@@ -78,10 +78,8 @@ def test_the_run_log_has_failures_and_a_bad_end(bench):
     assert "SIGKILL" in events[-1]["state"]
 
 
-@pytest.mark.parametrize(
-    "engine",
-    ["serial", *(pytest.param(engine, marks=pytest.mark.slow) for engine in ("dask", "mpi"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["serial", "dask", "mpi"])
 def test_nothing_is_writable_by_everyone_and_no_name_reaches_a_shell(oracle, tmp_path, engine):
     launcher: tuple[str, ...] = ()
     if engine == "mpi":

@@ -22,16 +22,8 @@ def host_of(store: Path, row: int) -> str:
     return Store(store).items[row].id
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        "raise",
-        *(
-            pytest.param(fault, marks=pytest.mark.slow)
-            for fault in ("memory", "die", "hang", "disk")
-        ),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["raise", "memory", "die", "hang", "disk"])
 def test_a_fault_that_passes_leaves_no_trace(oracle, bench, fault):
     host = host_of(oracle, 4)
     timeout = [TIMEOUT] if fault == "hang" else []

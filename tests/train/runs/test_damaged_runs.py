@@ -210,7 +210,7 @@ def test_every_command_names_what_it_lacks(runs, tmp_path, capfd, command):
             check(runs, tmp_path / "case", file, command, damage, capfd)
 
 
-QUICK = {("config.json", "evaluate"), ("split.json", "evaluate")}
+QUICK = {("split.json", "evaluate")}
 
 
 @pytest.mark.parametrize(
