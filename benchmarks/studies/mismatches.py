@@ -131,9 +131,10 @@ class Judge:
     def classes(self, samples: Samples, errors: Errors) -> np.ndarray:
         """(n,) names of what is found."""
         host, sample = (torch.from_numpy(g).float() for g in (samples.host, samples.sample))
-        adder = RowErrors(errors, self._ids, samples.rows, self._config.seed)
-        measured = adder.added(host, sample, np.arange(len(sample)), 0)
-        logits = self._model(self.problem.inputs()(host, measured))[:, : len(self.problem.classes)]
+        points = self.problem.points
+        adder = RowErrors(errors, self._ids, samples.rows, points, self._config.seed)
+        measured = adder.pair(host, sample, np.arange(len(sample)), 0)
+        logits = self._model(self.problem.inputs()(*measured))[:, : len(self.problem.classes)]
         return np.array(self.problem.classes)[logits.argmax(1).numpy()]
 
 

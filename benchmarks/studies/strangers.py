@@ -88,7 +88,8 @@ class Strangers:
             store.read(name, structures)[place, variant if of is None else of]
             for name, of in store.inputs
         )
-        self._errors = RowErrors(errors, store.id, store.rows[rows[chosen]], _SEED)
+        of_rows = store.rows[rows[chosen]]
+        self._errors = RowErrors(errors, store.id, of_rows, store.points, _SEED)
         self._pdf = Store(store.path).description.pdf
         self._r = store.points
 
@@ -105,8 +106,8 @@ class Strangers:
     def _measured(self, traces: Traces, epoch: int) -> Traces:
         """With errors; an epoch has its own."""
         host, sample = (torch.from_numpy(g.astype(np.float32)) for g in traces)
-        with_errors = self._errors.added(host, sample, np.arange(len(host)), epoch)
-        return host.numpy(), with_errors.numpy()
+        pair = self._errors.pair(host, sample, np.arange(len(host)), epoch)
+        return pair[0].numpy(), pair[1].numpy()
 
     def _exact(self) -> dict[str, Traces]:
         host, defective = self._host, self._defective

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -38,6 +39,27 @@ _OF_REFINED = {
         "float32", math.nan, {"long_name": "weighted residual that it leaves", "units": "1"}
     ),
 }
+_OF_INSTRUMENTS = {
+    name: Field("float64", math.nan, {"long_name": f"{name} of the sample", "units": "angstrom-1"})
+    for name in ("qmax", "qdamp", "qbroad")
+}
+
+Range = tuple[float, float]
+
+
+class Instruments(BaseModel):
+    """Ranges that each host's own instrument is drawn from, uniformly; 1/A."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    qmax: Range | None = None
+    qdamp: Range | None = None
+    qbroad: Range | None = None
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """Of what differs, by name."""
+        return {name: range_ for name, range_ in self if range_ is not None}
 
 
 class PDFSettings(BaseModel):
@@ -59,6 +81,9 @@ class PDFSettings(BaseModel):
         description="store the perfect crystal as well, its cell and Uiso refined against each "
         "sample",
     )
+    instruments: Instruments = Setting(
+        Instruments(), description="ranges in place of one qmax, qdamp and qbroad for all hosts"
+    )
 
     @model_validator(mode="after")
     def _has_the_points(self) -> PDFSettings:
@@ -67,10 +92,21 @@ class PDFSettings(BaseModel):
             raise ValueError(f"points = {self.points}: the grid has only {available}")
         return self
 
+    @model_validator(mode="after")
+    def _can_be_measured_on(self) -> PDFSettings:
+        for name, (low, high) in self.instruments.ranges.items():
+            if low > high:
+                raise ValueError(f"instruments.{name} = [{low:g}, {high:g}]: give the lower first")
+            for end in (low, high):
+                changed: dict[str, Any] = {name: end}
+                replace(self.parameters, **changed)
+        return self
+
     @property
     def parameters(self) -> PDFParameters:
         """The calculation; its grid is all multiples of rstep in [rmin, rmax)."""
-        return PDFParameters(**self.model_dump(exclude={"points", "refine_host"}))
+        own = {"points", "refine_host", "instruments"}
+        return PDFParameters(**self.model_dump(exclude=own))
 
     @model_serializer(mode="wrap")
     def _without_what_is_newer(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -78,6 +114,8 @@ class PDFSettings(BaseModel):
         # Stores without it are described, and known again, as before there was any.
         if not values.get("refine_host", True):
             del values["refine_host"]
+        if "instruments" in values and not self.instruments.ranges:
+            del values["instruments"]
         return values
 
     @property
@@ -96,6 +134,7 @@ class PairDistributionFunction(PDFSettings):
     def fields(self) -> dict[str, Field]:
         attributes = {"long_name": "pair distribution function G(r)", "units": "angstrom-2"}
         fields = {"g": Field("float32", math.nan, attributes, ("r",))}
+        fields |= {name: _OF_INSTRUMENTS[name] for name in self.instruments.ranges}
         return fields | (_OF_REFINED if self.refine_host else {})
 
     def coordinates(self) -> dict[str, Coordinate]:
@@ -110,36 +149,50 @@ class PairDistributionFunction(PDFSettings):
         return lack_of(element, self.scattering)
 
     def compute(self, samples: Sequence[Sample], on: Resources) -> dict[str, np.ndarray]:
+        parameters = self._parameters_of(samples[0])
         views = [sample.lattice for sample in samples if sample.lattice is not None]
         if len(views) == len(samples):
-            g = self._on_sites(views)
+            g = self._on_sites(views, parameters)
         else:
-            g = np.stack([self._anywhere(sample) for sample in samples])
-        if not self.refine_host:
-            return {"g": g}
-        return {"g": g} | self._refined(samples, g)
+            g = np.stack([self._anywhere(sample, parameters) for sample in samples])
+        found = {"g": g}
+        for name in self.instruments.ranges:
+            found[name] = np.full(len(samples), getattr(parameters, name))
+        if self.refine_host:
+            found |= self._refined(samples, g, parameters)
+        return found
 
-    def _on_sites(self, views: Sequence[LatticeView]) -> np.ndarray:
+    def _parameters_of(self, sample: Sample) -> PDFParameters:
+        """The instrument that all samples of an item are measured on."""
+        seed, item, _ = sample.key
+        rng = replace(sample, key=(seed, item, 0)).random("instrument")
+        ranges = self.instruments.ranges
+        drawn: dict[str, Any] = {name: rng.uniform(*range_) for name, range_ in ranges.items()}
+        return replace(self.parameters, **drawn)
+
+    def _on_sites(self, views: Sequence[LatticeView], parameters: PDFParameters) -> np.ndarray:
         self._require_known({views[0].crystal.element})
         changes = [view.change for view in views]
-        return views[0].crystal.pdfs(changes, self.parameters, self.stored.tolist())
+        return views[0].crystal.pdfs(changes, parameters, self.stored.tolist())
 
-    def _anywhere(self, sample: Sample) -> np.ndarray:
+    def _anywhere(self, sample: Sample, parameters: PDFParameters) -> np.ndarray:
         from pdfcalc.pdf.calculate import calculate_pdf
 
         atoms = sample.atoms()
         self._require_known(set(atoms.elements.tolist()))
-        _, g = calculate_pdf(atoms, self.parameters)
+        _, g = calculate_pdf(atoms, parameters)
         return g[self.stored]
 
-    def _refined(self, samples: Sequence[Sample], g: np.ndarray) -> dict[str, np.ndarray]:
+    def _refined(
+        self, samples: Sequence[Sample], g: np.ndarray, parameters: PDFParameters
+    ) -> dict[str, np.ndarray]:
         """What the fields of a refined host have of samples with G(r) (V, R)."""
         from pdfcalc.pdf.cell_fit import RefinableCrystal
 
         crystal = samples[0].crystal
         if crystal is None:
             raise UnusableItem("refine_host: its source names no perfect crystal to be refined")
-        refinable = RefinableCrystal(crystal, self.parameters, self.stored.tolist())
+        refinable = RefinableCrystal(crystal, parameters, self.stored.tolist())
         edges = np.linalg.norm(crystal.lattice, axis=1)
         found: dict[str, list[Any]] = {name: [] for name in _OF_REFINED}
         for sample, own in zip(samples, g.astype(float), strict=True):

@@ -18,6 +18,8 @@ _HIGH_RW = 0.2
 """Twice what refinements of bulk metals end with: worth a look at structure and instrument."""
 _MOST_RW = 0.5
 """Beyond which more of a measurement is something else than is its host."""
+_POOR_ACCURACY, _POOR_RECALL, _POOR_CALIBRATION = 0.8, 0.5, 0.05
+"""Of a run's own test samples: what every verdict has to say."""
 _FAR = 0.02
 """Relative change of a length that a crystal's own expansion by heat rarely reaches."""
 
@@ -72,12 +74,23 @@ def notes_on_training(
         # By which impurities have atomic numbers.
         yield "other radiation than in training: contrast is one of scattering powers"
     trained_on = {name: (value, value) for name, value in instrument.items()}
-    trained_on |= recipe.variation.instrument
+    trained_on |= recipe.variation.instrument | instrument.get("instruments", {})
     for name in sorted({"qmax", "qdamp", "qbroad"} & set(trained_on)):
         here, (low, high) = getattr(found.parameters, name), trained_on[name]
         if here is not None and not 0.98 * low <= here <= 1.02 * high:
             trained = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
             yield f"{name} is {here:.4g} 1/A here and was {trained} in training"
+
+
+def notes_on_scores(scores: dict[str, Any]) -> Iterator[str]:
+    """Where the run itself is not to be trusted, by its scores of its own test part."""
+    recall = {name: found["recall"] for name, found in scores["per_class"].items()}
+    poor = [f"{name} {rate:.0%}" for name, rate in recall.items() if not rate >= _POOR_RECALL]
+    if scores["accuracy"] < _POOR_ACCURACY or poor:
+        of_classes = f", {', '.join(poor)}" if poor else ""
+        yield f"the run finds {scores['accuracy']:.0%} of its own test samples{of_classes}"
+    if (error := scores["calibration"]["ece"]) > _POOR_CALIBRATION:
+        yield f"the run's probabilities are off by {error:.0%} on its own test samples"
 
 
 def notes_on_range(recipe: DefectRecipe, r: np.ndarray, found: Refinement) -> Iterator[str]:
@@ -86,6 +99,6 @@ def notes_on_range(recipe: DefectRecipe, r: np.ndarray, found: Refinement) -> It
     first, last = r[0], r[-1]
     if found.r[0] > first + step:
         yield f"r begins at {found.r[0]:.4g} A here and at {first:.4g} A in training"
-    soonest, _ = recipe.variation.rmax or (last, last)
+    soonest, _ = recipe.variation.rmax or recipe.errors.rmax or (last, last)
     if found.r[-1] < min(soonest, last) - step:
         yield f"r ends at {found.r[-1]:.4g} A here and at {soonest:.4g} A or more in training"

@@ -27,6 +27,7 @@ from hpc.description import first_mistake
 from hpc.observables.pdf import PDFSettings
 from hpc.store.inputs import has_its_items
 from hpc.store.store import Store
+from train.problems.defects.errors import smooth_error
 from train.problems.defects.sites import require_sites
 from train.problems.defects.streaming import VariantStream
 
@@ -38,8 +39,6 @@ _MOST_KEPT = 1536
 """Prepared hosts that are kept for the next call, each some 0.4 MB."""
 _SCALE, _DEVIATION, _NOISE, _END, _DISTORTION, _KERNEL = -1, -2, -3, -4, -5, -6
 """Counters of the random words that spoil a row; those of its defects have another seed."""
-_KERNEL_POINTS = 8
-"""To either side; errors of S(Q) are alike over pi / (8 steps of r), 4 1/A in the study's grid."""
 _INSTRUMENT = ("qmax", "qdamp", "qbroad")
 _OF_NUMBER = {
     "strain": lambda x: (-x, x),
@@ -287,7 +286,7 @@ class FreshDraws:
             g = g * (1 + _between(ranges["scale"], 2 * drawn(_SCALE) - 1)).float()
         if "distortion" in ranges:
             amount = _between(ranges["distortion"], 2 * drawn(_DISTORTION) - 1).float()
-            g = g + amount * _smooth_error(g, random_words(seeds, torch.full_like(seeds, _KERNEL)))
+            g = g + amount * smooth_error(g, random_words(seeds, torch.full_like(seeds, _KERNEL)))
         if "noise" in ranges:
             low, high = ranges["noise"]
             largest = pristine.abs().amax(dim=1, keepdim=True)
@@ -362,22 +361,6 @@ def _between(range_: Range, place: Any) -> Any:
     """What lies in a range at places from -1 to 1, exactly its middle at 0."""
     low, high = range_
     return (low + high) / 2 + (high - low) / 2 * place
-
-
-def _smooth_error(g: Tensor, seeds: Tensor) -> Tensor:
-    """What a random smooth factor of S(Q) - 1, of variance 1, makes of traces (b, R).
-
-    A sum of cosines of Q, each of which mixes points of G(r) with those some steps before and
-    after.
-    """
-    amplitudes = normal(seeds, _KERNEL_POINTS) / _KERNEL_POINTS**0.5
-    padded = torch.nn.functional.pad(g, (_KERNEL_POINTS, _KERNEL_POINTS))
-    error = torch.zeros_like(g)
-    for step in range(1, _KERNEL_POINTS + 1):
-        before, after = _KERNEL_POINTS - step, _KERNEL_POINTS + step
-        around = padded[:, before : before + g.shape[1]] + padded[:, after : after + g.shape[1]]
-        error += amplitudes[:, step - 1 : step] * around / 2**0.5
-    return error
 
 
 def _uiso_factor(uiso: float | Range, place: float) -> float:

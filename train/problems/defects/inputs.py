@@ -15,8 +15,10 @@ import torch
 from torch import nn
 
 Scaling = Literal["shared", "trace"]
-Absorbed = Literal["scale", "cell", "uiso", "qdamp", "qbroad", "delta2"]
-ABSORBABLE: tuple[Absorbed, ...] = get_args(Absorbed)
+Refinable = Literal["scale", "cell", "uiso", "qdamp", "qbroad", "delta2"]
+Absorbed = Refinable | Literal["peak_shape"]
+ABSORBABLE: tuple[Refinable, ...] = get_args(Refinable)
+"""What a refinement has taken up, if it was not kept."""
 _ROWS = 1024  # whose tangents are in memory together
 _RIDGE = 1e-9  # of unit vectors, that two parameters of one effect do no harm
 
@@ -29,7 +31,9 @@ class PairInput(nn.Module):
         absorbed: what is refined against the defective trace. The change loses its components
             along the derivatives of the pristine trace by these, in first order as a least-squares
             fit takes them up: G for the scale, r G' for the cell (where it has one length), G'' for
-            Uiso, r^2 G for qdamp, r^2 G'' for qbroad, G'' / r^2 for delta2.
+            Uiso, r^2 G for qdamp, r^2 G'' for qbroad, G'' / r^2 for delta2. No refinement takes up
+            `peak_shape`, which stands for damping and broadening that depend on r in another way
+            than thought: r G, r^3 G, G'' / r, r G'' and r^3 G''.
         r: (R,) points of the traces, A.
     """
 
@@ -67,23 +71,26 @@ class PairInput(nn.Module):
         tangents = self.tangents(host.double())
         change = (other - host).double().unsqueeze(2)
         products = tangents.mT @ tangents
-        ridge = _RIDGE * torch.eye(len(self.absorbed), device=host.device, dtype=torch.double)
+        ridge = _RIDGE * torch.eye(tangents.shape[2], device=host.device, dtype=torch.double)
         amounts = torch.linalg.solve(products + ridge, tangents.mT @ change)
         return host + (change - tangents @ amounts).squeeze(2).to(host.dtype)
 
     def tangents(self, host: torch.Tensor) -> torch.Tensor:
-        """(n, R, K) unit vectors of what each absorbed parameter changes in traces (n, R)."""
+        """(n, R, K) unit vectors of what the absorbed parameters change in traces (n, R)."""
         first, second, r = host @ self.first, host @ self.second, self.r
+        from_0 = r.clamp(min=1e-3)  # G is 0 at r = 0
         by_name = {
-            "scale": host,
-            "cell": r * first,
-            "uiso": second,
-            "qdamp": r.square() * host,
-            "qbroad": r.square() * second,
-            "delta2": second / r.square().clamp(min=1e-6),  # G is 0 at r = 0
+            "scale": [host],
+            "cell": [r * first],
+            "uiso": [second],
+            "qdamp": [r**2 * host],
+            "qbroad": [r**2 * second],
+            "delta2": [second / from_0**2],
+            "peak_shape": [r * host, r**3 * host, second / from_0, r * second, r**3 * second],
         }
         # Beyond the end of a shorter measurement there is nothing to fit.
-        tangents = torch.stack([by_name[name] * (host != 0) for name in self.absorbed], dim=2)
+        of_all = [one * (host != 0) for name in self.absorbed for one in by_name[name]]
+        tangents = torch.stack(of_all, dim=2)
         return torch.nn.functional.normalize(tangents, dim=1)
 
 

@@ -115,6 +115,15 @@ RECIPES = {
                 ),
             }
         ),
+        # The same of relaxed samples, measured on any instrument: of what `analyse` asks.
+        _DEFAULT.model_copy(
+            update={
+                "name": "pretrained",
+                "absorbed": (*ABSORBABLE, "peak_shape"),
+                "errors": Errors(noise=(0.0, 0.06), distortion=(0.0, 0.1), rmax=(15.0, 30.0)),
+                "epochs": 80,
+            }
+        ),
     )
 }
 

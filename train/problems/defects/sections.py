@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from train.judging.evaluation import Judged
 from train.problems import Section
+from train.problems.defects.errors import range_of
 from train.problems.defects.examples import DefectExamples
 from train.problems.defects.figures import accuracy_figure, example_figure, histogram_figure
 from train.problems.defects.recipes import DefectRecipe
@@ -30,8 +31,11 @@ _CAVEATS = (
 
 def caveats_of(trace: Trace, recipe: DefectRecipe) -> tuple[str, ...]:
     """What the scores of a run on such traces do not say."""
-    noise = "with white noise only" if recipe.errors.noise_range[1] else "noise-free"
-    computed = f"All {trace.title} are computed and {noise}, on one set of instrument parameters"
+    _, noise = range_of(recipe.errors.noise)
+    errors = "with white noise only" if noise else "noise-free"
+    if recipe.errors.distortion:
+        errors = "with white noise and slow errors of S(Q)"
+    computed = f"All {trace.title} are computed and {errors}, on the store's instruments"
     if trace.is_pdf:
         computed += "; a measured PDF has background, slow errors and other damping"
     host = (

@@ -1,4 +1,4 @@
-"""Whether a store's samples have their atoms on sites, as fresh draws have them."""
+"""Whether a store's samples are what fresh draws are: atoms on sites, seen by one instrument."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def require_sites(path: Path, description: Any) -> None:
-    """ValueError if stages have changed a store's samples, which no fresh draw would show.
+    """ValueError if stages or instruments have changed a store's samples as no fresh draw shows.
 
     Args:
         description: of the store's run, as a file has it.
@@ -17,6 +17,11 @@ def require_sites(path: Path, description: Any) -> None:
         raise ValueError(
             f"{path}: its samples were changed by {', '.join(stages)}, and fresh draws have their "
             "atoms on sites: take the store's own variants (train --draws store)"
+        )
+    if description.get("pdf", {}).get("instruments"):
+        raise ValueError(
+            f"{path}: each of its hosts has an instrument of its own, and fresh draws have one: "
+            "take the store's own variants (train --draws store)"
         )
 
 

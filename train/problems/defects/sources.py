@@ -19,7 +19,7 @@ DRAWN_AT_ONCE = 4096
 
 
 class ErringSource(StoreSource):
-    """The rows of the store, each trace of a sample with errors of its own in every epoch."""
+    """The rows of the store, each with errors of its own in every epoch."""
 
     def __init__(
         self,
@@ -31,11 +31,11 @@ class ErringSource(StoreSource):
         resident: bool,
     ) -> None:
         super().__init__(examples, inputs, device, resident)
-        self._errors = RowErrors(errors, examples.id, examples.rows, seed)
+        self._errors = RowErrors(errors, examples.id, examples.rows, examples.points, seed)
 
     def made_of(self, taken: Sequence[Tensor], rows: np.ndarray, epoch: int) -> Tensor:
         host, sample = taken
-        return self.inputs(host, self._errors.added(host, sample, rows, epoch))
+        return self.inputs(*self._errors.pair(host, sample, rows, epoch))
 
 
 class FreshSource:
@@ -51,7 +51,7 @@ class FreshSource:
         device: torch.device,
     ) -> None:
         self.examples, self.inputs = examples, inputs.to(device)
-        self._errors = RowErrors(errors, examples.id, examples.rows, seed)
+        self._errors = RowErrors(errors, examples.id, examples.rows, examples.points, seed)
         self.draws = FreshDraws.of_store(examples.path, variation, seed, device)
 
     def in_turn(self, shares: Iterable[Share], epoch: int) -> Generator[Batch]:
@@ -63,8 +63,7 @@ class FreshSource:
         structure, variant = examples.rows[rows].T
         label = examples.label[structure, variant]
         drawn = self.draws.draw(structure, label, variant, epoch)
-        sample = self._errors.added(drawn.pristine, drawn.defective, rows, epoch)
-        inputs = self.inputs(drawn.pristine, sample)
+        inputs = self.inputs(*self._errors.pair(drawn.pristine, drawn.defective, rows, epoch))
         host = torch.from_numpy(examples.host_number[structure]).to(inputs.device)
         regression = regression_of(drawn.concentration, drawn.atomic_number, host)
         target = torch.from_numpy(examples.target[rows]).to(inputs.device)

@@ -27,8 +27,8 @@ def traces() -> tuple[torch.Tensor, torch.Tensor]:
 
 def errors_of(chosen: np.ndarray, epoch: int = 0, seed: int = 0, **errors: Any) -> torch.Tensor:
     host, sample = (trace[chosen] for trace in traces())
-    adder = RowErrors(Errors(**errors), IDS, ROWS, seed)
-    return adder.added(host, sample, chosen, epoch) - sample
+    adder = RowErrors(Errors(**errors), IDS, ROWS, R, seed)
+    return adder.pair(host, sample, chosen, epoch)[1] - sample
 
 
 def test_noise_is_white_and_a_part_of_the_root_mean_square_of_the_host():
@@ -64,9 +64,30 @@ def test_nothing_is_added_where_nothing_was_measured():
     host, sample = traces()
     host[:, 200:], sample[:, 200:] = 0, 0
     rows = np.arange(len(ROWS))
-    found = RowErrors(Errors(noise=0.1, scale=0.1), IDS, ROWS, 0).added(host, sample, rows, 0)
+    errors = Errors(noise=0.1, scale=0.1, distortion=0.1)
+    _, found = RowErrors(errors, IDS, ROWS, R, 0).pair(host, sample, rows, 0)
     assert not found[:, 200:].any()
     assert found[:, :200].all()
+
+
+def test_both_traces_end_where_the_measurement_does():
+    host, sample = traces()
+    adder = RowErrors(Errors(rmax=(15.0, 25.0), noise=0.1), IDS, ROWS, R, 0)
+    both = adder.pair(host, sample, np.arange(len(ROWS)), 0)
+    ends = [R[(trace != 0).numpy().sum(1) - 1] for trace in both]
+    np.testing.assert_array_equal(*ends)
+    assert np.quantile(ends[0], [0.0, 0.5, 1.0]) == pytest.approx([15, 20, 25], abs=0.8)
+    assert torch.equal(both[0], host * (both[0] != 0))
+
+
+def test_errors_of_the_structure_factor_are_alike_over_some_inverse_angstroms():
+    error = errors_of(np.arange(len(ROWS)), distortion=0.05)
+    _, sample = traces()
+    # Of a random factor of S(Q) - 1 with this deviation; at a single Q, as that of a sine wave is.
+    part = error[:, 100:200].square().mean(1).sqrt() / sample[:, 100:200].square().mean(1).sqrt()
+    assert 0.02 < float(part.square().mean().sqrt()) < 0.08
+    spectrum = np.abs(np.fft.rfft(error.numpy()[:, 20:-20], axis=1)).mean(0)
+    assert spectrum.argmax() == pytest.approx(3 * 260 * np.diff(R)[0] / (2 * np.pi), abs=1)
 
 
 @pytest.fixture(scope="module")
