@@ -297,7 +297,7 @@ def analyse(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a file.")] = False,
 ) -> None:
-    """Say which point defects measured PDFs show and which they can't exclude; trains nothing."""
+    """Say which point defects measured PDFs show and which they can't exclude; nothing to train."""
     from pdfcalc.files import require_place
     from train.measured.analysis import analyse_files
     from train.measured.analysis_report import print_analysis, write_page

@@ -4,8 +4,9 @@
     python -m benchmarks.studies.claims --store metals.zarr --runs RUN [RUN ...]
 
 The first asks `analyse` about measurements of relaxed samples, as `benchmarks.studies.limits` draws
-them, three of four without defects. It looks for all kinds, with the impurity that is there and
-some others. No evidence and an unclear verdict count as no claim.
+them, in hosts that its network never saw, three of four without defects. It looks for all kinds,
+with the impurity that is there and some others. No evidence and an unclear verdict count as no
+claim.
 
 The second asks runs about hosts that they never saw.
 Crystals, defects, instruments, noise and slow errors are drawn as for the training of the recipe
@@ -40,9 +41,10 @@ from hpc.watching.console import plain_console
 from pdfcalc import write_gr
 from train.data.store import Dataset
 from train.fitting.loop import evenly
-from train.measured.analysis import NO_EVIDENCE, UNCLEAR, Analysis, analysis_of
+from train.measured.analysis import NO_EVIDENCE, UNCLEAR, Analysis, Question, analysis_of
 from train.measured.prediction import REFUSED_VERDICT
 from train.measured.predictor import Predictor
+from train.measured.pretrained import PRETRAINED, held_out
 from train.measured.refining import refined
 from train.measured.structure import Structure
 from train.problems.defects.examples import PRISTINE
@@ -59,21 +61,22 @@ _SCALE = 0.7  # of the measurements, which is to be refined
 
 def analysed(count: int) -> list[tuple[str, str]]:
     """Of `count` measurements, less those that can't be made: what there is, and the verdict."""
-    found = []
+    found, predictor, hosts = [], Predictor(PRETRAINED), held_out()
     with TemporaryDirectory() as folder:
         file = Path(folder, "measured.gr")
         for seed in range(count):
             kind = None if seed % 4 else KINDS[seed // 4 % len(KINDS)]
             rng = np.random.default_rng([seed, _OWN])
             try:
-                true = simulate(seed, kind, float(rng.uniform(*_AMPLITUDES)), file)
+                true = simulate(seed, kind, float(rng.uniform(*_AMPLITUDES)), file, hosts)
             except UnusableItem:
                 continue
             crystal = Structure.of_host(file, true.host)
             metals = Defects().defects.impurities_of(true.host.element)
             sought = {*rng.choice(metals, _IMPURITIES, replace=False).tolist(), true.element}
             one = refined(crystal, file, {}, ())
-            analysis = analysis_of(crystal, one, None, sorted(sought - {None}))
+            question = Question(impurities=sorted(sought - {None}), predictor=predictor)
+            analysis = analysis_of(crystal, one, question)
             found.append((kind or PRISTINE, _verdict(analysis, kind)))
     return found
 

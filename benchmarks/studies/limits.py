@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -62,13 +62,27 @@ class Simulated(NamedTuple):
     fraction: float
 
 
-def simulate(seed: int, kind: str | None, amplitude: float, file: Path) -> Simulated:
+def simulate(
+    seed: int,
+    kind: str | None,
+    amplitude: float,
+    file: Path,
+    among: Collection[str] | None = None,
+) -> Simulated:
     """Write a measurement of a drawn host with a kind of defect, or with none.
 
-    UnusableItem if that host can't have such defects.
+    Args:
+        among: ids of the hosts to draw from; None: all that are published.
+
+    Raises:
+        UnusableItem: that host can't have such defects.
     """
     rng = np.random.default_rng(seed)
-    hosts = [host for host in embedded_library() if host.origin == "published"]
+    every = embedded_library()
+    if among is None:
+        hosts = [host for host in every if host.origin == "published"]
+    else:
+        hosts = [host for host in every if host.id in among]
     host = hosts[rng.integers(len(hosts))]
     instrument = PDFParameters(
         qmin=0.6,

@@ -10,8 +10,11 @@ from typing import Any
 from defectgen.hosts.host import Host
 from defectgen.point_defects.settings import KINDS
 from pdfcalc.measured.refinement import Refinement
-from train.measured.limits import MOST, Bound, Change, Left, changes, defects_of
-from train.measured.notes import refusals_of
+from train.measured.limits import MOST, Bound, Change, Left, changes, defects_of, less_faults
+from train.measured.notes import notes_on_range, notes_on_scores, refusals_of
+from train.measured.opinion import Opinion
+from train.measured.predictor import Predictor
+from train.measured.pretrained import PRETRAINED
 from train.measured.refining import Refined, refined
 from train.measured.structure import Structure
 
@@ -55,6 +58,7 @@ class Analysis:
         reference: file of the undamaged sample, where there is one.
         limits: by kind, and by element "" where the kind has none; none where the host is refused.
         is_noise: whether what the host leaves may be noise.
+        network: what a network says, whose word narrows what is found; None where it can't judge.
     """
 
     file: Path
@@ -63,11 +67,19 @@ class Analysis:
     refinement: Refinement
     limits: dict[str, dict[str, KindLimit]]
     is_noise: bool
+    network: Opinion | None
     refusals: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
     def found(self) -> list[tuple[str, str]]:
+        """What fits, but for kinds that the network denies; likeliest first."""
+        if self.network is None:
+            return self.fitting
+        return [one for one in self.fitting if not self.network.denies(one[0])]
+
+    @property
+    def fitting(self) -> list[tuple[str, str]]:
         """Kinds and elements that explain the measurement best, and evidently; likeliest first."""
         every = [
             (limit.best, kind, element)
@@ -87,9 +99,9 @@ class Analysis:
         """Kinds, likeliest first, or why none is named."""
         if self.refusals:
             return REFUSED
-        if not self.found:
+        if not self.fitting:
             return NO_EVIDENCE
-        if not self.is_noise:
+        if not self.is_noise or not self.found:
             return UNCLEAR
         return " or ".join(dict.fromkeys(kind for kind, _ in self.found))
 
@@ -110,6 +122,7 @@ class Analysis:
             "found": [{"kind": kind, "element": element or None} for kind, element in self.found],
             "limits": {kind: self._limits_of(kind) for kind in self.limits},
             "left_is_noise": self.is_noise,
+            "network": self.network.probabilities if self.network else None,
             "refusals": list(self.refusals),
             "refinement": self.refinement.record(),
             "notes": list(self.notes),
@@ -121,6 +134,21 @@ class Analysis:
             return by_element[""].record()
         elements = {element: limit.record() for element, limit in by_element.items()}
         return {"fraction_95": self.limit(kind), "elements": elements}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of measurements of one host.
+
+    Args:
+        undamaged: the host refined against a sample without defects, on the same instrument.
+        impurities: elements to look for; None for all metals.
+        predictor: of a run whose word narrows what is found.
+    """
+
+    undamaged: Refined | None = None
+    impurities: Sequence[str] | None = None
+    predictor: Predictor | None = None
 
 
 def analyse_files(
@@ -144,41 +172,54 @@ def analyse_files(
     """
     crystal = Structure.read(structure)
     undamaged = refined(crystal, reference, given, fixed) if reference else None
+    question = Question(undamaged, impurities, Predictor(PRETRAINED))
     for file in files:
         try:
             one = refined(crystal, file, given, fixed)
-            yield analysis_of(crystal, one, undamaged, impurities)
+            yield analysis_of(crystal, one, question)
         except ValueError as error:
             yield error
 
 
-def analysis_of(
-    crystal: Structure,
-    one: Refined,
-    undamaged: Refined | None,
-    impurities: Sequence[str] | None,
-) -> Analysis:
-    """Of a refined measurement, arguments as of `analyse_files`; ValueError if it is unusable."""
-    found = one.refinement
+def analysis_of(crystal: Structure, one: Refined, question: Question) -> Analysis:
+    """Of a refined measurement; ValueError if it is unusable."""
+    found, undamaged = one.refinement, question.undamaged
     refusals = refusals_of(crystal, found)
-    try:
-        left = Left(found, undamaged.refinement if undamaged else None)
-    except ValueError as error:
-        raise ValueError(f"{one.file}: {error}") from None
-    host, limits = crystal.refined(found), {}
+    if undamaged:
+        try:
+            found = less_faults(found, undamaged.refinement)
+        except ValueError as error:
+            raise ValueError(f"{one.file}: {error}") from None
+    left = Left(found)
+    host, limits, network, notes = crystal.refined(found), {}, None, list(one.notes)
     if host is not None and not refusals:
-        defects = defects_of(host, found.parameters.scattering, impurities)
+        defects = defects_of(host, found.parameters.scattering, question.impurities)
         limits = limits_of(host, found, left, defects)
+        if question.predictor:
+            network, doubts = _asked(question.predictor, found)
+            notes += doubts
     return Analysis(
         file=one.file,
         structure=crystal.path,
         reference=undamaged.file if undamaged else None,
-        refinement=found,
+        refinement=one.refinement,
         limits=limits,
         is_noise=left.is_noise,
+        network=network,
         refusals=tuple(refusals),
-        notes=one.notes,
+        notes=tuple(notes),
     )
+
+
+def _asked(predictor: Predictor, found: Refinement) -> tuple[Opinion | None, list[str]]:
+    """What a network says, and what makes one doubt it; None where it was trained for others."""
+    if predictor.scattering != found.parameters.scattering:
+        return None, [f"the network was not asked: it learned from {predictor.scattering} data"]
+    opinion = predictor.opinion(found)
+    if opinion.strange:
+        return None, [f"the network was not asked: {reason}" for reason in opinion.strange]
+    doubts = notes_on_range(predictor.problem.recipe, opinion.r, found)
+    return opinion, [*doubts, *notes_on_scores(predictor.scores)]
 
 
 def limits_of(

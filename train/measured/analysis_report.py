@@ -29,9 +29,14 @@ def verdict_sentences(found: Analysis) -> Iterator[str]:
             "could be there unseen is below."
         )
         return
-    names = [_shown(found, kind, element) for kind, element in found.found]
+    names = [_shown(found, kind, element) for kind, element in found.found or found.fitting]
     some = ", or ".join(names[:_SHOWN]) + (" or others" if len(names) > _SHOWN else "")
-    if found.verdict == UNCLEAR:
+    if not found.found:
+        yield (
+            f"{some} would fit, but a network that learned from simulated measurements takes this "
+            "for something else: nothing is claimed."
+        )
+    elif found.verdict == UNCLEAR:
         yield (
             f"The refined host leaves more than noise (Rw {found.refinement.rw:.3f}). {some} would "
             "take up part of it, and so would faults of the data or of the model, such as the "
@@ -39,6 +44,15 @@ def verdict_sentences(found: Analysis) -> Iterator[str]:
         )
     else:
         yield f"There is evidence of {some}. Kinds that are not named explain the data worse."
+
+
+def network_sentence(found: Analysis) -> str:
+    """What the network says; empty where it can't judge."""
+    if found.network is None:
+        return ""
+    ranked = sorted(found.network.probabilities.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{_spoken(name)} {100 * p:.0f} %" for name, p in ranked)
+    return f"The network that comes with the toolkit, with the scale free: {shown}."
 
 
 def limit_sentences(found: Analysis) -> Iterator[str]:
@@ -93,6 +107,8 @@ def print_analysis(found: Analysis) -> None:
         console.print(f"  {sentence}")
     for sentence in limit_sentences(found):
         console.print(f"  {sentence}")
+    if found.network:
+        console.print(f"  {network_sentence(found)}")
     for note in found.notes:
         console.print(f"  note: {note}")
 
@@ -109,6 +125,8 @@ def _sections(found: Analysis) -> Iterator[tuple[str, str]]:
     yield "", "".join(html.paragraph(sentence) for sentence in verdict_sentences(found))
     if found.limits:
         yield "What can't be excluded", html.bullets(limit_sentences(found))
+    if found.network:
+        yield "What a network says", html.paragraph(network_sentence(found))
     with report_style():
         drawn = refinement_figure(found.file, fit)
         caption = "G(r) as measured, the refined host, and what parts them, offset."

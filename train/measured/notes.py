@@ -63,7 +63,8 @@ def notes_on_training(
         instrument: that of the store, as in [pdf] of its run description.
         kept: what was not refined.
     """
-    odd = (set(ABSORBABLE) - set(kept)) ^ set(recipe.absorbed or ())
+    learned = set(recipe.absorbed or ()) & set(ABSORBABLE)
+    odd = (set(ABSORBABLE) - set(kept)) ^ learned
     if not recipe.absorbed:
         yield "the run knows no refined hosts: train one with --recipe measured"
     elif odd:

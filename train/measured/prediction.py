@@ -6,20 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from defectgen.hosts.host import Host
 from defectgen.point_defects.settings import KINDS
 from pdfcalc.measured.refinement import Refinement
+from train.measured.opinion import STRONG, Opinion
 from train.problems.defects.defect_fit import KindFit
 from train.problems.defects.examples import PRISTINE
 from train.problems.defects.kinds import kind_probabilities
 
-STRONG = 20.0
-"""How much likelier than no defect at all a defect has to be for a claim: strong evidence in the
-terms of Kass and Raftery (J. Am. Stat. Assoc. 90 (1995) 773, DOI 10.1080/01621459.1995.10476572).
-All classes weigh the same in training, so a ratio of probabilities is one of likelihoods."""
 REFUSED_VERDICT = "refused"
 
 
@@ -28,39 +24,30 @@ class Prediction:
     """What a run says of one measurement.
 
     Args:
-        probabilities: of the run's classes.
-        fraction: number of defects per host atom, and its standard deviation; None where the
-            network gives none.
-        contrast: ln of the ratio of the impurity's atomic number to the host's, and its standard
-            deviation; None where the most likely class has no impurity.
+        opinion: of the network.
         fits: of each kind of defect in the refined host, whatever the network says; none where the
             toolkit makes no defects in such crystals, or the run does not know its instrument.
-        strangeness: by view, as of `train.judging.familiarity`.
         refusals: reasons not to trust the classes; empty if there are none.
         notes: in what the run was trained for something else than this measurement.
         host: the refined one, where the toolkit makes defects in such crystals.
-        r, measured, calculated: (R,) the traces that the network was given, A and 1/A^2, of the
-            measurement over its scale and of the refined host; zero where nothing was measured.
     """
 
     file: Path
     structure: Path
     refinement: Refinement
-    probabilities: dict[str, float]
-    fraction: tuple[float, float] | None
-    contrast: tuple[float, float] | None
+    opinion: Opinion
     fits: dict[str, KindFit]
-    strangeness: dict[str, float]
     refusals: tuple[str, ...]
     notes: tuple[str, ...]
     host: Host | None
-    r: np.ndarray
-    measured: np.ndarray
-    calculated: np.ndarray
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        return self.opinion.probabilities
 
     @property
     def most_likely(self) -> str:
-        return likeliest(self.probabilities)
+        return self.opinion.most_likely
 
     @property
     def kinds(self) -> dict[str, float]:
@@ -93,7 +80,7 @@ class Prediction:
 
     def record(self) -> dict[str, Any]:
         """For JSON, without the curves."""
-        pairs = {"fraction": self.fraction, "contrast": self.contrast}
+        pairs = {"fraction": self.opinion.fraction, "contrast": self.opinion.contrast}
         estimates = {
             name: {"value": pair[0], "deviation": pair[1]} if pair else None
             for name, pair in pairs.items()
@@ -110,12 +97,7 @@ class Prediction:
             **estimates,
             "objection": self.objection,
             "fits": {kind: fit.record() for kind, fit in self.fits.items()},
-            "strangeness": self.strangeness,
+            "strangeness": self.opinion.strangeness,
             "refinement": self.refinement.record(),
             "notes": list(self.notes),
         }
-
-
-def likeliest(probabilities: dict[str, float]) -> str:
-    """The class of the largest probability."""
-    return max(probabilities, key=probabilities.__getitem__)

@@ -34,9 +34,10 @@ def prediction_figure(found: Prediction) -> Figure:
 
 
 def _plot_traces(axes: Axes, found: Prediction) -> None:
-    inside = found.calculated != 0
-    axes.plot(found.r[inside], found.measured[inside], ".", ms=2.5, color=INK, label="measured")
-    axes.plot(found.r[inside], found.calculated[inside], lw=0.9, label="host, refined")
+    seen = found.opinion
+    inside = seen.calculated != 0
+    axes.plot(seen.r[inside], seen.measured[inside], ".", ms=2.5, color=INK, label="measured")
+    axes.plot(seen.r[inside], seen.calculated[inside], lw=0.9, label="host, refined")
     name = printable(Path(found.file.name)).replace("$", r"\$")
     title = f"{name}: Rw {found.refinement.rw:.3f}"
     axes.set(ylabel="G (Å$^{-2}$)", title=title)
@@ -44,12 +45,13 @@ def _plot_traces(axes: Axes, found: Prediction) -> None:
 
 
 def _plot_change(axes: Axes, found: Prediction) -> None:
-    inside = found.calculated != 0
-    change = (found.measured - found.calculated)[inside]
-    axes.plot(found.r[inside], change, lw=0.9, color=COLOURS[2], label="measured - host")
+    seen = found.opinion
+    inside = seen.calculated != 0
+    change = (seen.measured - seen.calculated)[inside]
+    axes.plot(seen.r[inside], change, lw=0.9, color=COLOURS[2], label="measured - host")
     if fit := found.fits.get(found.most_likely):
         label = f"best fit of {as_drawn(found.most_likely)}"
-        axes.plot(found.r[inside], fit.change[inside], lw=0.9, color=COLOURS[3], label=label)
+        axes.plot(seen.r[inside], fit.change[inside], lw=0.9, color=COLOURS[3], label=label)
     axes.axhline(0, lw=0.5, color=INK)
     axes.set(xlabel="r (Å)", ylabel="ΔG (Å$^{-2}$)")
     axes.legend(fontsize="small", ncols=2)

@@ -18,15 +18,17 @@ from pdfcalc import calculate_pdf
 from pdfcalc.measured.gr_files import GrFile, read_gr
 from pdfcalc.measured.refinement import BEYOND, Refinement, refine_host
 from train.judging.calibration import read_calibration
-from train.judging.familiarity import REFUSED, Familiarity
+from train.judging.familiarity import Familiarity
 from train.measured.notes import (
     notes_on_fit,
     notes_on_range,
     notes_on_refinement,
+    notes_on_scores,
     notes_on_training,
     refusals_of,
 )
-from train.measured.prediction import Prediction, likeliest
+from train.measured.opinion import Opinion
+from train.measured.prediction import Prediction
 from train.measured.refining import start_of
 from train.measured.structure import Structure
 from train.models import Outputs
@@ -34,15 +36,9 @@ from train.problems.defects.defect_fit import DefectFit, KindFit
 from train.problems.defects.examples import FRACTION_UNIT
 from train.problems.defects.inputs import ABSORBABLE, PairInput
 from train.problems.defects.problem import read_problem
-from train.runs.rundir import load_model
+from train.runs.rundir import load_model, read_metrics
 
 _FEWEST_POINTS = 20  # of the run's, in what was fitted
-_STRANGE = {
-    "host": "the shells of the refined host are unlike those of the run's hosts",
-    "change": "what parts the measurement from its host is unlike what defects, noise and "
-    "instruments did in training",
-    "features": "the pair of traces is unlike those that the run has learned to tell apart",
-}
 
 
 def predict_files(
@@ -75,6 +71,7 @@ class Predictor:
         if not self.problem.trace.is_pdf:
             raise ValueError(f"{run} was not trained to tell defects by G(r), the array g")
         self.model, self.config = load_model(run)
+        self.scores = read_metrics(run)["test"]
         pair = torch.randn(
             1, 2, len(self.problem.points), generator=torch.Generator().manual_seed(0)
         )
@@ -116,37 +113,42 @@ class Predictor:
         start, doubts = start_of(measured, structure, ends | given)
         kept = set(fixed) | (set(ABSORBABLE) - self._refined)
         found = refine_host(structure.atoms, measured.r, measured.g, start, kept)
+        opinion = self.opinion(found)
+        host = structure.refined(found)
+        fits = self._fits(found, kept, host, opinion.calculated, opinion.measured)
+        recipe = self.problem.recipe
+        notes = [*structure.told, *doubts, *notes_on_refinement(found, structure)]
+        notes += notes_on_training(recipe, self._instrument or {}, found, kept)
+        notes += notes_on_range(recipe, self._r, found)
+        notes += notes_on_scores(self.scores)
+        highest = self._defects.highest_fraction
+        notes += notes_on_fit(fits, opinion.most_likely, highest)
+        return Prediction(
+            file=file,
+            structure=structure.path,
+            refinement=found,
+            opinion=opinion,
+            refusals=(*refusals_of(structure, found), *opinion.strange),
+            notes=tuple(notes),
+            fits=fits,
+            host=host,
+        )
+
+    def opinion(self, found: Refinement) -> Opinion:
+        """What the network says of a refined measurement; ValueError if that has too few points."""
         calculated, scaled = self._traces(found)
         with torch.no_grad():
             traces = (torch.from_numpy(g[None]).float() for g in (calculated, scaled))
             pairs = self.problem.inputs()(*traces)
             columns = self.model(pairs)
         answer = self._answer(Outputs.of(columns, self.problem.layout(self.model)))
-        host = structure.refined(found)
         far = {name: float(of[0]) for name, of in self.familiarity.strangeness(pairs).items()}
-        fits = self._fits(found, kept, host, calculated, scaled)
-        recipe = self.problem.recipe
-        notes = [*structure.told, *doubts, *notes_on_refinement(found, structure)]
-        notes += notes_on_training(recipe, self._instrument or {}, found, kept)
-        notes += notes_on_range(recipe, self._r, found)
-        highest = self._defects.highest_fraction
-        notes += notes_on_fit(fits, likeliest(answer["probabilities"]), highest)
-        refusals = refusals_of(structure, found)
-        refusals += [_STRANGE[name] for name, distance in far.items() if distance > REFUSED]
-        return Prediction(
-            file=file,
-            structure=structure.path,
-            refinement=found,
-            **answer,
-            strangeness=far,
-            refusals=tuple(refusals),
-            notes=tuple(notes),
-            fits=fits,
-            host=host,
-            r=self._r,
-            measured=scaled,
-            calculated=calculated,
-        )
+        return Opinion(**answer, strangeness=far, r=self._r, measured=scaled, calculated=calculated)
+
+    @property
+    def scattering(self) -> str:
+        """Of what it was trained on."""
+        return str((self._instrument or {}).get("scattering", "xray"))
 
     @cached_property
     def _refined(self) -> set[str]:
@@ -192,7 +194,7 @@ class Predictor:
         return fits
 
     def _answer(self, outputs: Outputs) -> dict[str, Any]:
-        """The fields of `Prediction` that come from the network's outputs for one pair."""
+        """The fields of `Opinion` that come from the network's outputs for one pair."""
         calibrated = self._calibration.apply(outputs)
         mean, log_deviation = calibrated.mean, calibrated.log_deviation
         probability = calibrated.logits.softmax(1)[0].tolist()
@@ -202,7 +204,8 @@ class Predictor:
             values = zip(mean[0].tolist(), log_deviation[0].exp().tolist(), strict=True)
             (of_unit, deviation), of_impurity = values
             fraction = FRACTION_UNIT * of_unit, FRACTION_UNIT * deviation
-            has_impurity = set(kinds_named(likeliest(probabilities))) & set(IMPURITY_KINDS)
+            likeliest = max(probabilities, key=probabilities.__getitem__)
+            has_impurity = set(kinds_named(likeliest)) & set(IMPURITY_KINDS)
             contrast = of_impurity if has_impurity else None
         return {
             "probabilities": probabilities,

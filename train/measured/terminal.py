@@ -34,8 +34,8 @@ def print_prediction(found: Prediction) -> None:
 
 
 def _print_estimates(console: Console, found: Prediction) -> None:
-    if found.fraction:
-        value, deviation = (100 * x for x in found.fraction)
+    if found.opinion.fraction:
+        value, deviation = (100 * x for x in found.opinion.fraction)
         console.print(f"  network: {value:.2f} +- {deviation:.2f} defects per 100 host atoms")
     if fit := found.fits.get(found.most_likely):
         value, deviation = (100 * x for x in fit.fraction)
