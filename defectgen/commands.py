@@ -85,6 +85,9 @@ def pdf(
     spdiameter: Annotated[float | None, typer.Option(help="A, spherical particle")] = None,
     stepcut: Annotated[float | None, typer.Option(help="A, zero beyond")] = None,
     neutron: Annotated[bool, typer.Option("--neutron", help="Neutrons, not X-rays.")] = False,
+    form_factors: Annotated[
+        str, typer.Option(help="X-ray ones: constant (at Q = 0), or q_dependent.")
+    ] = "constant",
     uiso: Annotated[
         list[str] | None,
         typer.Option(
@@ -112,6 +115,7 @@ def pdf(
         scale=scale,
         spdiameter=spdiameter,
         stepcut=stepcut,
+        form_factors=form_factors,
     )
     elements = _pair(pair)
     atoms, notes = read_with_notes(structure, _uiso(uiso or []))

@@ -139,6 +139,7 @@ def _sample(
         "fraction": (0.5 * fraction, 1.5 * fraction),
         "variants_per_kind": _SAMPLES,
         "separation": 2.0,
+        "channel_sites": False,
         "impurity_uiso": "host",
     }
     element = None

@@ -72,6 +72,11 @@ class DefectSettings(BaseModel):
         description="least distance of two interstitials, as a fraction of the distance of "
         "nearest neighbours in the host",
     )
+    channel_sites: bool = Field(
+        True,
+        description="whether interstitials may sit in the channels of group 140, where the guest "
+        "atoms of Bi-III and Sb-II are",
+    )
 
     @field_validator("kinds")
     @classmethod
@@ -118,7 +123,7 @@ class DefectSettings(BaseModel):
     def _without_what_is_newer(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values = dump(self)
         # Stores without them are described, and known again, as before there were any.
-        for name in ("mixed_variants", "fractions", "impurity_uiso"):
+        for name in ("mixed_variants", "fractions", "impurity_uiso", "channel_sites"):
             if values[name] == type(self).model_fields[name].default:
                 del values[name]
         return values

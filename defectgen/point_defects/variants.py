@@ -46,7 +46,7 @@ class HostSupercell:
 
     def __init__(self, host: Host, settings: DefectSettings) -> None:
         self.host, self.settings = host, settings
-        self.orbits = interstitial_sites(host)
+        self.orbits = interstitial_sites(host, settings.channel_sites)
         frac = np.concatenate([np.array(host.frac), *(orbit.frac for orbit in self.orbits)])
         repeats = np.array(settings.supercell, dtype=np.int64)
         sites = Sites(frac, repeats, host.lattice * repeats[:, None])

@@ -40,12 +40,38 @@ Orbit = tuple[str, np.ndarray, bool]
 """Wyckoff letter, positions (m, 3), and whether symmetry leaves them no free coordinate."""
 
 
-def interstitial_sites(host: Host) -> tuple[InterstitialSite, ...]:
+def interstitial_sites(host: Host, channels: bool = True) -> tuple[InterstitialSite, ...]:
     """Interstitial sites, by multiplicity and then by falling distance to the nearest atom.
 
+    Args:
+        channels: whether positions along (0, 0, z) of group 140 are among them, as (0, 0, 1/4), 4a,
+            is. The frameworks of Bi-III and Sb-II have the guest atoms of the element itself there
+            (M. I. McMahon, O. Degtyareva and R. J. Nelmes, Phys. Rev. Lett. 85 (2000) 4896,
+            DOI 10.1103/PhysRevLett.85.4896), so that an atom there is no defect.
+
     Raises:
-        UnusableItem: no position of the host is far enough from its atoms.
+        UnusableItem: no position of the host is far enough from its atoms, or all are in channels.
     """
+    sites = _all_sites(host)
+    if channels or host.space_group != 140:
+        return sites
+    outside = tuple(site for site in sites if not _is_in_channel(site))
+    if not outside:
+        raise UnusableItem(
+            f"host {host.id}: all its interstitial sites are in the channels of group 140, which "
+            "channel_sites = false leaves out; leave this host out as well"
+        )
+    return outside
+
+
+def _is_in_channel(site: InterstitialSite) -> bool:
+    # Channels are along (0, 0, z) and (1/2, 1/2, z).
+    x, y, _ = site.frac.T
+    halves = np.stack([x - y, 2 * x])
+    return bool(np.allclose(halves, np.rint(halves), rtol=0, atol=1e-4))
+
+
+def _all_sites(host: Host) -> tuple[InterstitialSite, ...]:
     orbits = tabulated_orbits(host)
     if orbits is None:
         return searched_sites(host)

@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic import Field as Setting
 
 from defectgen.samples import Coordinate, Field, LatticeView, Resources, Sample, UnusableItem
-from pdfcalc.crystals.scattering import lack_of
+from pdfcalc.crystals.scattering import has_form_factor, lack_of
 from pdfcalc.pdf.parameters import PDFParameters
 
 _OF_REFINED = {
@@ -76,6 +76,9 @@ class PDFSettings(BaseModel):
     qdamp: float = 0.0291601718936
     qbroad: float = 0.0103215402787
     scattering: Literal["xray", "neutron"] = "xray"
+    form_factors: Literal["constant", "q_dependent"] = Setting(
+        "constant", description="X-ray ones: those at Q = 0, or as they fall with Q"
+    )
     refine_host: bool = Setting(
         False,
         description="store the perfect crystal as well, its cell and Uiso refined against each "
@@ -111,11 +114,10 @@ class PDFSettings(BaseModel):
     @model_serializer(mode="wrap")
     def _without_what_is_newer(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values = dump(self)
-        # Stores without it are described, and known again, as before there was any.
-        if not values.get("refine_host", True):
-            del values["refine_host"]
-        if "instruments" in values and not self.instruments.ranges:
-            del values["instruments"]
+        # Stores without them are described, and known again, as before there were any.
+        for name in ("refine_host", "form_factors", "instruments"):
+            if name in values and getattr(self, name) == type(self).model_fields[name].default:
+                del values[name]
         return values
 
     @property
@@ -125,7 +127,10 @@ class PDFSettings(BaseModel):
 
 
 class PairDistributionFunction(PDFSettings):
-    """G(r) of samples: by the lattice engine where they are on sites, else pair by pair."""
+    """G(r) of samples: by the lattice engine where they are on sites, else pair by pair.
+
+    With form factors that depend on Q by the engine that suits each sample.
+    """
 
     name: ClassVar[str] = "pdf"
     revision: ClassVar[int] = 1
@@ -146,12 +151,14 @@ class PairDistributionFunction(PDFSettings):
         return {"r": of_r, "axis": Coordinate(axes, {"long_name": "edge of the cell"})}
 
     def lack(self, element: str) -> str | None:
+        if self.form_factors == "q_dependent" and not has_form_factor(element):
+            return "no X-ray form factor is tabulated"
         return lack_of(element, self.scattering)
 
     def compute(self, samples: Sequence[Sample], on: Resources) -> dict[str, np.ndarray]:
         parameters = self._parameters_of(samples[0])
         views = [sample.lattice for sample in samples if sample.lattice is not None]
-        if len(views) == len(samples):
+        if len(views) == len(samples) and self.form_factors == "constant":
             g = self._on_sites(views, parameters)
         else:
             g = np.stack([self._anywhere(sample, parameters) for sample in samples])
@@ -192,7 +199,10 @@ class PairDistributionFunction(PDFSettings):
         crystal = samples[0].crystal
         if crystal is None:
             raise UnusableItem("refine_host: its source names no perfect crystal to be refined")
-        refinable = RefinableCrystal(crystal, parameters, self.stored.tolist())
+        try:
+            refinable = RefinableCrystal(crystal, parameters, self.stored.tolist())
+        except ValueError as error:
+            raise UnusableItem(f"refine_host: {error}") from None
         edges = np.linalg.norm(crystal.lattice, axis=1)
         found: dict[str, list[Any]] = {name: [] for name in _OF_REFINED}
         for sample, own in zip(samples, g.astype(float), strict=True):

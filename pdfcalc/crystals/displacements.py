@@ -114,7 +114,14 @@ def find_sites(frac: np.ndarray, lattice: np.ndarray) -> tuple[Sites, Occupied]:
 
     Atoms that share no sites come back as they are, each on its own site of a single cell.
     """
-    folded = np.asarray(frac, dtype=float).copy()
+    atoms, cell = (np.asarray(values, dtype=float) for values in (frac, lattice))
+    return _find_sites(atoms.tobytes(), cell.tobytes())
+
+
+@lru_cache(maxsize=1)
+def _find_sites(frac_bytes: bytes, lattice_bytes: bytes) -> tuple[Sites, Occupied]:
+    """By bytes, since a structure is asked about again: by the choice of an engine, and by it."""
+    folded = np.frombuffer(frac_bytes).reshape(-1, 3).copy()
     repeats = np.ones(3, dtype=np.int64)
     for axis in range(3):
         trial = folded.copy()
@@ -132,7 +139,8 @@ def find_sites(frac: np.ndarray, lattice: np.ndarray) -> tuple[Sites, Occupied]:
     _, first, site = np.unique(_key(folded), return_index=True, return_inverse=True)
     unit = folded[first] - np.floor(folded[first])
     cell = np.rint(folded - unit[site]).astype(np.int64) % repeats
-    return Sites(unit, repeats, np.asarray(lattice)), Occupied(site, cell)
+    lattice = np.frombuffer(lattice_bytes).reshape(3, 3)
+    return Sites(unit, repeats, lattice), Occupied(site, cell)
 
 
 def lattice_isometries(lattice: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 _LABEL = re.compile(r"(?:(\d+)-?)?([A-Z][a-z]?)(?:(\d?)([+-]))?")
-_HIGHEST_S = 6.0
+HIGHEST_S = 6.0
 """1/A, up to which the form factors were fitted."""
 
 
@@ -71,9 +71,9 @@ def form_factor(label: str, s: npt.ArrayLike) -> np.ndarray:
 
     atom, charge = _atom(label, "correct it")
     s = np.asarray(s, dtype=float)
-    if s.size and not (s.min() >= 0 and s.max() <= _HIGHEST_S):
+    if s.size and not (s.min() >= 0 and s.max() <= HIGHEST_S):
         raise ValueError(
-            f"s = {s.min():g} to {s.max():g}: form factors are known for 0 to {_HIGHEST_S:g} 1/A"
+            f"s = {s.min():g} to {s.max():g}: form factors are known for 0 to {HIGHEST_S:g} 1/A"
         )
     symbol = atom.symbol if atom.symbol not in ("D", "T") else "H"
     try:

@@ -26,22 +26,25 @@ def calculate_pdf(
         structure: an AtomicStructure, or anything that `as_structure` makes one of.
         engine: "lattice" counts pairs by the classes of their displacements and is fast where
             atoms repeat on common sites; "pairs" takes every pair by itself; "diffpy" calls
-            diffpy.srreal where it is installed. All three give the same G(r). None takes the
-            faster of the first two.
+            diffpy.srreal where it is installed. All three give the same G(r), but the last knows
+            no form factors that depend on Q. None takes the faster of the first two.
         pair: two element labels, to get only what pairs of these elements add to G(r). Such
             partials of all pairs of elements add up to G(r): each is normalised by <b>^2 of the
             whole structure, and has its share of <b>^2 as its share of the baseline, as in PDFgui.
-            (diffpy.srreal shares the baseline by numbers of pairs, which leaves a slope.)
+            (diffpy.srreal shares the baseline by numbers of pairs, which leaves a slope.) With
+            form factors that depend on Q, <b>^2 and the shares are those at each Q.
 
     Returns:
         r (n_r,) in A, G (n_r,) in 1/A^2.
 
     Raises:
-        ValueError: unknown engine or element, an average scattering power of zero, or more than
-            1000 kinds of atoms, by label, Uiso and occupancy.
+        ValueError: unknown engine or element, an average scattering power of zero, more than 1000
+            kinds of atoms, by label, Uiso and occupancy, or form factors that depend on Q with
+            engine="diffpy" or an element that has none.
         ImportError: engine="diffpy" without diffpy.srreal.
     """
     from pdfcalc.crystals.inputs import as_structure
+    from pdfcalc.pdf.form_factor_weights import pdf_weighted_in_q
     from pdfcalc.pdf.lattice import lattice_peaks
     from pdfcalc.pdf.pairs import pair_peaks
     from pdfcalc.pdf.species import species_of, species_pairs
@@ -59,6 +62,8 @@ def calculate_pdf(
     if abs(total_power) < 1e-9 * n_atoms:
         raise ValueError("the average scattering power is zero: G(r) can't be normalised")
     pairs = species_pairs(species, pair)
+    if parameters.form_factors == "q_dependent" and engine != "diffpy":
+        return parameters.r, pdf_weighted_in_q(atoms, pairs, engines[engine], parameters)
     density = atoms.number_density
     if pair is not None:
         density *= sum(p.total_weight for p in pairs) / total_power**2

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -60,12 +60,16 @@ class RefinableCrystal:
         points: indices of the wanted points in `parameters.r`.
 
     Raises:
-        ValueError: a label has no scattering power.
+        ValueError: a label has no scattering power, or there are several and form factors that
+            depend on Q.
     """
 
     def __init__(
         self, structure: AtomicStructure, parameters: PDFParameters, points: Sequence[int]
     ) -> None:
+        if len(set(structure.elements.tolist())) == 1:
+            # Those of one element weight all pairs alike.
+            parameters = replace(parameters, form_factors="constant")
         self._edges = np.linalg.norm(structure.lattice, axis=1)
         axes = equal_lengths(self._edges)
         self.axes = axes

@@ -44,7 +44,13 @@ def diffpy_calculator(parameters: PDFParameters) -> Any:
 
     Raises:
         ImportError: diffpy.srreal is not installed.
+        ValueError: it doesn't know the form factors.
     """
+    if parameters.form_factors != "constant":
+        raise ValueError(
+            f"form_factors = {parameters.form_factors!r}: engine 'diffpy' takes them at Q = 0 "
+            "only: use engine 'lattice' or 'pairs'"
+        )
     try:
         from diffpy.srreal.pdfcalculator import PDFCalculator
     except ImportError as error:

@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from pdfcalc.crystals.scattering import scattering_power
+from pdfcalc.crystals.scattering import HIGHEST_S, scattering_power
 
 _MOST_POINTS = 1e6
 _NOT_NEGATIVE = (
@@ -51,6 +51,9 @@ class PDFParameters:
         stepcut: G(r) is zero beyond it, in A; None for nowhere.
         scattering_lengths: scattering power by element label, in place of the table's. Kept as
             sorted pairs.
+        form_factors: "constant" (X-ray form factors at Q = 0, as diffpy.srreal and PDFgui take
+            them) or "q_dependent": pairs are weighted in Q by f_i(Q) f_j(Q) / <f(Q)>^2, as they are
+            in a measurement. One element has the same G(r) with both, to rounding.
 
     Raises:
         ValueError: a value is not finite or out of its range.
@@ -70,6 +73,7 @@ class PDFParameters:
     spdiameter: float | None = None
     stepcut: float | None = None
     scattering_lengths: Mapping[str, float] | Iterable[tuple[str, float]] | None = None
+    form_factors: str = "constant"
 
     def __post_init__(self) -> None:
         if self.qmax == 0:  # as .gr files and diffpy say it
@@ -104,6 +108,25 @@ class PDFParameters:
                     f"rstep = {self.rstep} is too coarse for qmax = {self.qmax}: "
                     f"use at most pi / qmax = {math.pi / self.qmax:.4f}"
                 )
+        self._require_form_factors()
+
+    def _require_form_factors(self) -> None:
+        if self.form_factors == "constant":
+            return
+        named = f"form_factors = {self.form_factors!r}"
+        if self.form_factors != "q_dependent":
+            raise ValueError(f"{named}: must be 'constant' or 'q_dependent'")
+        if self.scattering != "xray" or self.scattering_lengths:
+            raise ValueError(
+                f"{named} is for X-rays by the table: neutron and own scattering lengths don't "
+                "change with Q, so leave it or them out"
+            )
+        highest = 4 * math.pi * HIGHEST_S
+        if self.qmax is None or self.qmax > highest:
+            raise ValueError(
+                f"{named} with qmax = {self.qmax}: the table ends at Q = {highest:.1f} 1/A, so "
+                "give a qmax up to it"
+            )
 
     def _keep_scattering_lengths(self) -> None:
         lengths = dict(self.scattering_lengths or ())

@@ -71,7 +71,17 @@ def baseline_response(parameters: PDFParameters, points: tuple[int, ...]) -> np.
 def instrument_response(
     parameters: PDFParameters, points: tuple[int, ...], stride: int
 ) -> Response:
-    """The response at the given indices of `parameters.r` to samples `stride` grid steps apart."""
+    """The response at the given indices of `parameters.r` to samples `stride` grid steps apart.
+
+    Raises:
+        ValueError: form factors that depend on Q, so that pairs of different elements have
+            different responses.
+    """
+    if parameters.form_factors != "constant":
+        raise ValueError(
+            f"form_factors = {parameters.form_factors!r}: prepared crystals and fits of defects "
+            "take 'constant' only; calculate_pdf knows both"
+        )
     fine = parameters.extended_grid
     chosen = np.rint(parameters.r[list(points)] / fine.step).astype(int)
     size = (fine.size - 1) // stride + 1 + _NEIGHBOURS

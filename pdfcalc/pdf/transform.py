@@ -24,11 +24,44 @@ def pdf_from_peaks(
     Returns:
         (V, n_r) on `parameters.r`, 1/A^2.
     """
-    r = parameters.extended_grid.r
-    g = peaks - 4 * math.pi * np.asarray(number_density)[:, None] * r
+    g = _without_baseline(peaks, number_density, parameters)
     if parameters.qmin > 0 or parameters.qmax is not None:
         g = _band(g, parameters)
-    g *= envelope(r, parameters)
+    return _as_seen(g, parameters)
+
+
+def pdf_from_partials(
+    peaks: np.ndarray, number_density: np.ndarray, parameters: PDFParameters, weights: np.ndarray
+) -> np.ndarray:
+    """G(r) of parts that are weighted in Q before they are added.
+
+    Args:
+        peaks: (P, n) of each part, as `pdf_from_peaks` takes them.
+        number_density: (P,) of which the baseline of each part is made, atoms per A^3.
+        weights: (P, m) of each part at the m points of `transform_q`.
+
+    Returns:
+        (n_r,) on `parameters.r`, 1/A^2.
+    """
+    g = _without_baseline(peaks, number_density, parameters)
+    return _as_seen(_band(g, parameters, weights), parameters)[0]
+
+
+def transform_q(parameters: PDFParameters) -> np.ndarray:
+    """(m,) Q of each sine of the transform, and 0 before them, 1/A."""
+    return _q(_padded(parameters.extended_grid.size), parameters)
+
+
+def _without_baseline(
+    peaks: np.ndarray, number_density: np.ndarray, parameters: PDFParameters
+) -> np.ndarray:
+    r = parameters.extended_grid.r
+    return peaks - 4 * math.pi * np.asarray(number_density)[:, None] * r
+
+
+def _as_seen(g: np.ndarray, parameters: PDFParameters) -> np.ndarray:
+    """(V, n_r) on `parameters.r`, under the envelope, of (V, n) on the extended grid."""
+    g *= envelope(parameters.extended_grid.r, parameters)
     first = round(parameters.r[0] / parameters.rstep) if len(parameters.r) else 0
     return g[:, first : first + len(parameters.r)]
 
@@ -71,8 +104,13 @@ def band_kernel(
     return cosines[abs(rows[:, None] - columns)] - cosines[rows[:, None] + columns]
 
 
-def _band(g: np.ndarray, parameters: PDFParameters) -> np.ndarray:
-    """The part of odd functions g (V, n) on a grid from 0 that lies in [qmin, qmax)."""
+def _band(
+    g: np.ndarray, parameters: PDFParameters, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """The part of odd functions g (V, n) on a grid from 0 that lies in [qmin, qmax).
+
+    With weights (V, m) at the points of `transform_q`, of their weighted sum, (1, n).
+    """
     from scipy.fft import dst, idst
 
     size = g.shape[1]
@@ -80,7 +118,9 @@ def _band(g: np.ndarray, parameters: PDFParameters) -> np.ndarray:
     # DST-I leaves out the two ends, where an odd function is zero.
     f = dst(g[:, 1:], type=1, n=padded - 1, axis=1)
     f *= _in_band(padded, parameters)[1:]
-    banded = np.zeros_like(g)
+    if weights is not None:
+        f = (f * weights[:, 1:]).sum(axis=0, keepdims=True)
+    banded = np.zeros((len(f), size))
     banded[:, 1:] = idst(f, type=1, axis=1)[:, : size - 1]
     return banded
 
@@ -92,5 +132,10 @@ def _padded(size: int) -> int:
 
 def _in_band(padded: int, parameters: PDFParameters) -> np.ndarray:
     """(padded,) whether the Q of each sine of the transform lies in [qmin, qmax); not for Q = 0."""
-    q = np.arange(padded) * math.pi / (padded * parameters.rstep)
+    q = _q(padded, parameters)
     return (q > 0) & (q >= parameters.qmin) & (q < (parameters.qmax or math.inf))
+
+
+def _q(padded: int, parameters: PDFParameters) -> np.ndarray:
+    """(padded,) 1/A, from 0."""
+    return np.arange(padded) * math.pi / (padded * parameters.rstep)

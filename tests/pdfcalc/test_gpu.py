@@ -194,3 +194,12 @@ def test_too_many_species_are_refused():
     )
     with pytest.raises(ValueError, match="use calculate_pdf"):
         stack([structure], PARAMETERS, "cpu")
+
+
+def test_form_factors_that_depend_on_q_are_refused(drawn):
+    crystals, changes, _ = drawn
+    falling = replace(PARAMETERS, form_factors="q_dependent")
+    with pytest.raises(ValueError, match="form_factors = 'q_dependent'"):
+        pdfs(crystals[:1], changes[:1], falling, POINTS)
+    with pytest.raises(ValueError, match="form_factors = 'q_dependent'"):
+        pairs_pdfs([crystals[0].changed(changes[0][0])], falling, POINTS)

@@ -161,6 +161,7 @@ def _samples(kind: str, element: str | None, host: Host) -> list[Sample]:
         "variants_per_kind": _DRAWS if element is None else _DRAWS_OF_ELEMENT,
         "impurity_uiso": "host",
         "separation": 2.0,
+        "channel_sites": False,
     }
     if element is not None:
         # Two at least are asked for, of which the host's own is none.

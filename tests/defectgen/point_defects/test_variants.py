@@ -274,9 +274,8 @@ def test_a_kind_has_its_own_range_of_fractions():
 
 
 def test_what_is_newer_and_not_used_is_not_said():
-    assert (
-        not {"fractions", "impurity_uiso", "mixed_variants"} & DefectSettings().model_dump().keys()
-    )
+    newer = {"fractions", "impurity_uiso", "mixed_variants", "channel_sites"}
+    assert not newer & DefectSettings().model_dump().keys()
     said = OWN_RANGES.model_dump(mode="json")
     assert DefectSettings.model_validate(said) == OWN_RANGES
 
@@ -302,6 +301,21 @@ def test_impurities_are_held_as_the_hosts_atoms_are(host, impurity, kelvin):
     assert np.median(drawn) == pytest.approx(np.log(found.median), abs=0.25 * found.scatter)
     assert np.log(found.ends) == pytest.approx([drawn.min(), drawn.max()], abs=0.5 * found.scatter)
     assert np.std(drawn) == pytest.approx(0.88 * found.scatter, rel=0.15)
+
+
+def test_channels_hold_no_defects_where_they_are_left_out():
+    outside = DefectSettings(channel_sites=False, kinds=("interstitial",), fraction=(0.1, 0.1))
+    assert outside.model_dump()["channel_sites"] is False
+    for host in one_of_each_group():
+        supercell = HostSupercell(host, outside)
+        wyckoff = [orbit.wyckoff for orbit in supercell.orbits]
+        every = [orbit.wyckoff for orbit in HostSupercell(host, DefectSettings()).orbits]
+        assert wyckoff == [one for one in every if (one, host.space_group) != ("4a", 140)]
+        if host.space_group == 140:
+            assert every[0] == "4a"
+            added = supercell.variant(0, 1).change.added
+            x, y, _ = supercell.crystal.sites.frac[added.site].T
+            assert not ((x == y) & (x % 0.5 == 0)).any()
 
 
 def test_drawn_displacements_change_nothing_else():

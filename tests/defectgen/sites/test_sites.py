@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defectgen.hosts.host import Host
+from defectgen.samples import UnusableItem
 from defectgen.sites import interstitial as sites
 from defectgen.sites.interstitial import interstitial_sites, searched_sites, tabulated_orbits
 from defectgen.sites.voids import (
@@ -226,6 +227,22 @@ def test_host_without_sites_is_named(monkeypatch):
     monkeypatch.setattr(sites, "select_voids", lambda *_: [])
     with pytest.raises(ValueError, match="host test: no interstitial site"):
         interstitial_sites(NAMED["fcc"])
+
+
+def test_host_with_channel_sites_alone_is_named(monkeypatch):
+    first = lambda lattice, frac, orbits: select_voids(lattice, frac, orbits[:1])  # noqa: E731
+    monkeypatch.setattr(sites, "select_voids", first)
+    assert [site.label for site in interstitial_sites(NAMED["Bi-III"])] == ["8-fold 4a"]
+    with pytest.raises(UnusableItem, match=r"host test: all .* channel_sites = false leaves out"):
+        interstitial_sites(NAMED["Bi-III"], channels=False)
+    assert interstitial_sites(NAMED["fcc"], channels=False)
+
+
+@pytest.mark.parametrize("find", [sites._all_sites, searched_sites])
+def test_channels_are_known_by_where_they_are(find, monkeypatch):
+    monkeypatch.setattr(sites, "_all_sites", find)
+    found = [site.wyckoff for site in interstitial_sites(NAMED["Bi-III"], channels=False)]
+    assert found == [site.wyckoff for site in find(NAMED["Bi-III"])][1:]
 
 
 def test_middle_of_a_bond_is_no_site():

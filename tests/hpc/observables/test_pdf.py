@@ -12,6 +12,7 @@ from defectgen.samples import Resources, UnusableItem
 from defectgen.sources.defects import Defects
 from defectgen.stages.strain import Strain
 from hpc.observables.pdf import PairDistributionFunction
+from pdfcalc import AtomicStructure, calculate_pdf
 
 
 @pytest.mark.parametrize("stages", [[], [Strain()]])
@@ -56,3 +57,37 @@ def test_what_has_no_perfect_crystal_can_not_be_refined():
 def test_a_description_without_refined_hosts_is_that_of_before():
     assert "refine_host" not in PairDistributionFunction().model_dump()
     assert PairDistributionFunction(refine_host=True).model_dump()["refine_host"] is True
+
+
+def test_form_factors_that_depend_on_q_are_those_of_one_structure():
+    copper = next(host for host in embedded_library() if host.element == "Cu")
+    kinds = {
+        "kinds": ["vacancy", "substitution"],
+        "variants_per_kind": 1,
+        "impurities": ["Au", "Al"],
+    }
+    settings = {"defects": {"supercell": [2, 2, 2], "fraction": [0.125, 0.125]} | kinds}
+    samples = Defects.model_validate(settings).draw(copper, 0)
+    constant = PairDistributionFunction(rmax=8.0, points=60)
+    falling = PairDistributionFunction(rmax=8.0, points=60, form_factors="q_dependent")
+    g = constant.compute(samples, Resources())["g"]
+    found = falling.compute(samples, Resources())["g"]
+    largest = np.abs(g).max()
+    np.testing.assert_allclose(found[:2], g[:2], atol=1e-5 * largest)
+    assert np.abs(found[2] - g[2]).max() > 1e-3 * largest
+    _, alone = calculate_pdf(samples[2].atoms(), falling.parameters)
+    np.testing.assert_array_equal(found[2], alone[falling.stored])
+    assert falling.parameters.form_factors == "q_dependent"
+    assert falling.model_dump()["form_factors"] == "q_dependent"
+    assert "form_factors" not in constant.model_dump()
+    assert falling.lack("Cu") is None
+
+
+def test_a_compound_is_not_refined_with_form_factors_that_depend_on_q():
+    copper = next(host for host in embedded_library() if host.element == "Cu")
+    samples = Defects().draw(copper, 0)[:1]
+    salt = AtomicStructure(4 * np.eye(3), [[0, 0, 0], [0.5] * 3], ["Cu", "Au"], [0.01] * 2)
+    samples = [dataclasses.replace(sample, crystal=salt) for sample in samples]
+    pdf = PairDistributionFunction(rmax=8.0, form_factors="q_dependent", refine_host=True)
+    with pytest.raises(UnusableItem, match="refine_host: form_factors = 'q_dependent'"):
+        pdf.compute(samples, Resources())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -94,3 +96,13 @@ def test_another_crystal_is_refused():
         _, g = calculate_pdf(other, PARAMETERS)
         with pytest.raises(ValueError, match="no cell and displacements"):
             refinable.fit(g[POINTS], [factor])
+
+
+def test_form_factors_of_one_element_weight_all_pairs_alike_and_of_several_are_refused():
+    falling = replace(PARAMETERS, form_factors="q_dependent")
+    start, crystal = np.ones(1), CRYSTALS["fcc"]
+    plain = RefinableCrystal(crystal, PARAMETERS, POINTS).pdf(start, 1.0)
+    found = RefinableCrystal(crystal, falling, POINTS).pdf(start, 1.0)
+    np.testing.assert_array_equal(found, plain)
+    with pytest.raises(ValueError, match=r"'q_dependent': prepared crystals .* 'constant' only"):
+        RefinableCrystal(CRYSTALS["oblique"], falling, POINTS)

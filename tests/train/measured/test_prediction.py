@@ -221,7 +221,8 @@ def test_any_name_of_a_file_is_shown_as_it_is(run, folder, tmp_path):
 
 def test_a_claim_takes_a_fit_that_finds_the_defect(run, folder):
     found = Predictor(run).predict(Structure.read(folder / "copper.cif"), folder / "copper.gr", {})
-    found = replace(found, refusals=(), probabilities={"vacancy": 0.97, "pristine": 0.0})
+    opinion = replace(found.opinion, probabilities={"vacancy": 0.97, "pristine": 0.0})
+    found = replace(found, refusals=(), opinion=opinion)
     some, none = (
         replace(found, fits={"vacancy": replace(found.fits["vacancy"], fraction=fraction)})
         for fraction in ((0.05, 0.01), (0.003, 0.02))

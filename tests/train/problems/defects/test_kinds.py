@@ -117,7 +117,7 @@ def test_a_prediction_has_the_kinds_beside_the_sets(run, folder):
 
 @pytest.mark.parametrize("name", SETS)
 def test_the_figure_has_a_fit_of_single_kinds(predicted, name):
-    found = replace(predicted, probabilities={name: 1.0})
+    found = replace(predicted, opinion=replace(predicted.opinion, probabilities={name: 1.0}))
     _, _, change = prediction_figure(found).axes
     labels = [line.get_label() for line in change.lines]
     assert ("best fit of " + name.replace("_", "-") in labels) == (name in KINDS)
