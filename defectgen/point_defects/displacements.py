@@ -9,6 +9,7 @@ import numpy as np
 
 from defectgen.hosts.elements import atomic_volume, debye_ratio
 from defectgen.hosts.host import Host
+from defectgen.point_defects.light_atoms import LIGHT_ATOMS, local_uiso
 
 FARTHEST = 2.0
 """Standard deviations at which the scatter is cut, so that there is a least and a most Uiso."""
@@ -47,7 +48,13 @@ class Displacements(NamedTuple):
 
 
 def displacements_in(host: Host, impurity: str) -> Displacements:
-    """Of foreign atoms that are held as the host's own are, but for their mass, with a scatter."""
+    """Of foreign atoms that are held as the host's own are, but for their mass, with a scatter.
+
+    Light atoms vibrate by themselves as well.
+    """
+    if impurity in LIGHT_ATOMS:
+        local = local_uiso(impurity, host.space_group, host.kelvin)
+        return Displacements(host.uiso + local, _SCATTER)
     ratio = abs(math.log(atomic_volume(impurity) / atomic_volume(host.element)))
     median = host.uiso * debye_ratio(host.element, impurity, host.kelvin)
     return Displacements(median, _SCATTER + _SCATTER_BY_SIZE * ratio)

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from defectgen.hosts.elements import metals
+from defectgen.point_defects.light_atoms import LIGHT_ATOMS
 
 KINDS = ("vacancy", "self_interstitial", "substitution", "interstitial")
 """The kinds of point defect; kind k has label k + 1, and label 0 is the pristine host."""
@@ -58,7 +59,10 @@ class DefectSettings(BaseModel):
         (5, 5, 5), min_length=3, max_length=3, description="conventional cells along a, b, c"
     )
     impurities: tuple[str, ...] = Field(
-        default_factory=metals, min_length=2, description="each host draws from those it is not"
+        default_factory=metals,
+        min_length=1,
+        description="metals, and H, C, N, O, which sit between atoms only; each host draws from "
+        "those it is not",
     )
     impurity_uiso: Literal["element", "host"] = Field(
         "element",
@@ -90,11 +94,14 @@ class DefectSettings(BaseModel):
 
     @field_validator("impurities")
     @classmethod
-    def _metals_in_order(cls, impurities: tuple[str, ...]) -> tuple[str, ...]:
-        known = metals()
+    def _known_in_order(cls, impurities: tuple[str, ...]) -> tuple[str, ...]:
+        known = (*LIGHT_ATOMS, *metals())
         for element in impurities:
             if element not in known:
-                raise ValueError(f"{element!r} is not a metal of the element table")
+                raise ValueError(
+                    f"{element!r} is neither a metal of the element table nor one of "
+                    f"{', '.join(LIGHT_ATOMS)}"
+                )
         if len(set(impurities)) < len(impurities):
             raise ValueError("an impurity is named twice")
         return tuple(element for element in known if element in impurities)
@@ -111,6 +118,15 @@ class DefectSettings(BaseModel):
                 raise ValueError(f"{name} = {(low, high)}: need 0 < low <= high <= 0.5")
         if self.fractions and self.mixed_variants:
             raise ValueError("fractions are of one kind at a time: leave mixed_variants out")
+        return self
+
+    @model_validator(mode="after")
+    def _has_metals_to_put(self) -> DefectSettings:
+        if "substitution" in self.kinds and set(self.impurities) <= set(LIGHT_ATOMS):
+            raise ValueError(
+                f"{', '.join(self.impurities)} replace no atom of a metal: leave substitution out "
+                "of kinds, or name a metal among impurities"
+            )
         return self
 
     @model_validator(mode="after")
@@ -148,9 +164,10 @@ class DefectSettings(BaseModel):
         """Of any kind."""
         return max(self.fraction_of((kind,))[1] for kind in self.kinds)
 
-    def impurities_of(self, element: str) -> tuple[str, ...]:
-        """The impurities that a host of this element draws from: those it is not."""
-        return tuple(impurity for impurity in self.impurities if impurity != element)
+    def impurities_of(self, element: str, kinds: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """What a host of this element draws from: what it is not, and what can be of the kinds."""
+        left_out = {element, *(LIGHT_ATOMS if "substitution" in kinds else ())}
+        return tuple(impurity for impurity in self.impurities if impurity not in left_out)
 
     def kinds_of(self, variant: int) -> tuple[str, ...]:
         """The kinds that a variant holds, in the order of `KINDS`; none for the pristine host."""

@@ -13,6 +13,7 @@ import numpy as np
 from defectgen.hosts.elements import debye_uiso
 from defectgen.hosts.host import Host
 from defectgen.point_defects.displacements import Displacements, displacements_in
+from defectgen.point_defects.light_atoms import LIGHT_ATOMS
 from defectgen.point_defects.rules import number_of_defects, share_of_first, spans
 from defectgen.point_defects.settings import IMPURITY_KINDS, KIND_SETS, KINDS, DefectSettings
 from defectgen.samples import UnusableItem
@@ -57,14 +58,14 @@ class HostSupercell:
         """Variant `index`, drawn from (seed, host id, index) and nothing else.
 
         Raises:
-            UnusableItem: the host has no room for so many interstitials, or no number of defects
-            gives a fraction in the range.
+            UnusableItem: the host has no room for so many interstitials, no number of defects
+            gives a fraction in the range, or the only impurity is its own element.
         """
         kinds = self.settings.kinds_of(index)
         rng = np.random.default_rng(_seed_sequence(seed, self.host.id, index))
         n_defects = self._draw_numbers(rng, kinds)
-        impurity = self._draw_impurity(rng) if set(kinds) & set(IMPURITY_KINDS) else None
-        places = self._draw_places(rng, *n_defects)
+        impurity = self._draw_impurity(rng, kinds) if set(kinds) & set(IMPURITY_KINDS) else None
+        places = self._draw_places(rng, n_defects, self._orbits_for(impurity))
         uiso = self.uiso_of(impurity).at(rng)
         return self.variant_of(KIND_SETS.index(kinds), n_defects, impurity, uiso, places)
 
@@ -95,7 +96,7 @@ class HostSupercell:
         """Uiso of foreign atoms, or of the host's own where there is no impurity."""
         if impurity is None:
             return Displacements(self.host.uiso)
-        if self.settings.impurity_uiso == "element":
+        if self.settings.impurity_uiso == "element" and impurity not in LIGHT_ATOMS:
             return Displacements(debye_uiso(impurity, self.host.kelvin))
         return displacements_in(self.host, impurity)
 
@@ -145,37 +146,49 @@ class HostSupercell:
         numbers = dict(zip(kinds, (first, total - first), strict=False))
         return tuple(numbers.get(kind, 0) for kind in KINDS)
 
-    def _draw_impurity(self, rng: np.random.Generator) -> str:
-        choices = self.settings.impurities_of(self.host.element)
+    def _draw_impurity(self, rng: np.random.Generator, kinds: tuple[str, ...]) -> str:
+        choices = self.settings.impurities_of(self.host.element, kinds)
+        if not choices:
+            raise UnusableItem(
+                f"{self.host.id}: its own element is the only one among impurities; leave this "
+                "host out, or name another"
+            )
         return choices[rng.integers(len(choices))]
 
+    def _orbits_for(self, impurity: str | None) -> np.ndarray:
+        """Of the orbits those that interstitials may be on: all, but of light atoms the usual."""
+        every = range(len(self.orbits))
+        if impurity not in LIGHT_ATOMS:
+            return np.array(every)
+        usual = LIGHT_ATOMS[impurity].sites.get(self.host.space_group)
+        named = [at for at in every if self.orbits[at].coordination == usual]
+        return np.array(named or [max(every, key=lambda at: self.orbits[at].distance)])
+
     def _draw_places(
-        self,
-        rng: np.random.Generator,
-        vacancies: int,
-        self_interstitials: int,
-        substitutions: int,
-        interstitials: int,
+        self, rng: np.random.Generator, n_defects: tuple[int, ...], orbits: np.ndarray
     ) -> Occupied:
         """A place for each defect, in the order of `rules.spans`."""
+        vacancies, self_interstitials, substitutions, interstitials = n_defects
         on_host = between = NOWHERE
         if vacancies + substitutions:
             chosen = rng.permutation(self.n_atoms)[: vacancies + substitutions]
             on_host = self.host_places[chosen]
         if self_interstitials + interstitials:
-            between = self._draw_interstitials(rng, self_interstitials + interstitials)
+            between = self._draw_interstitials(rng, self_interstitials + interstitials, orbits)
         if self_interstitials and interstitials:
             # The first that were put had more room around them.
             between = between[rng.permutation(len(between.site))]
         own, foreign = between[:self_interstitials], between[self_interstitials:]
         return _joined(on_host, foreign, own)
 
-    def _draw_interstitials(self, rng: np.random.Generator, count: int) -> Occupied:
+    def _draw_interstitials(
+        self, rng: np.random.Generator, count: int, orbits: np.ndarray
+    ) -> Occupied:
         """Interstitials on one kind of site, put at random where none is too near.
 
         Other kinds of site are tried in a random order where the first has no room.
         """
-        for orbit in rng.permutation(len(self.orbits)):
+        for orbit in rng.permutation(orbits):
             places = self.interstitial_places[orbit]
             shuffled = places[rng.permutation(len(places.site))]
             chosen = self.crystal.sites.first_apart(shuffled, self.too_near, count)

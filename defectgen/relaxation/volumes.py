@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from defectgen.hosts.elements import atomic_volume
+from defectgen.point_defects.light_atoms import LIGHT_ATOMS
 
 
 class OwnDefects(NamedTuple):
@@ -51,7 +52,12 @@ def substitution(host: str, impurity: str) -> float:
 
 
 def interstitial(host: str, impurity: str) -> float:
-    """That of self-interstitials times the ratio of the elements' volumes, within ends."""
+    """That of self-interstitials times the ratio of the elements' volumes, within ends.
+
+    Of light atoms their own.
+    """
+    if impurity in LIGHT_ATOMS:
+        return LIGHT_ATOMS[impurity].volume / atomic_volume(host)
     low, high = _INTERSTITIAL
     ratio = atomic_volume(impurity) / atomic_volume(host)
     return min(max(MEAN.self_interstitial * ratio, low), high)

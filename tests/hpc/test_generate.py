@@ -274,7 +274,7 @@ def test_a_host_that_fails_is_quarantined_alone(tmp_path):
         ("sede = 1", "sede: Extra inputs are not permitted"),
         ("[defects]\nkinds = ['void']", "defects.kinds: 'void' is not one of vacancy"),
         ("[defects]\nfraction = [0.2, 0.1]", "defects: fraction"),
-        ("[defects]\nimpurities = ['Cu', 'Xx']", "'Xx' is not a metal"),
+        ("[defects]\nimpurities = ['Cu', 'Xx']", "'Xx' is neither a metal"),
         ("[pdf]\nqmin = 30.0", "pdf: qmin = 30.0: must be less than qmax"),
         ("[library]\nlimit = 0", "library.limit"),
         ("library = 3", "library: Input should be"),

@@ -63,7 +63,7 @@ def limit_sentences(found: Analysis) -> Iterator[str]:
         elif by_element:
             yield f"{_spoken(kind)}: {_of_elements(by_element)}"
         else:
-            yield f"{_spoken(kind)}: none could be simulated in this host"
+            yield f"{_spoken(kind)}: nothing was looked for that this host could have"
 
 
 def _shown(found: Analysis, kind: str, element: str) -> str:
@@ -89,7 +89,7 @@ def _of_elements(by_element: dict[str, KindLimit]) -> str:
     seen = [bound for bound in bounds.values() if bound is not None]
     parts = []
     if seen:
-        parts.append(f"by one of {len(seen)} metals {_percent(max(seen))}")
+        parts.append(f"by one of {len(seen)} elements {_percent(max(seen))}")
     if unseen:
         some = ", ".join(unseen[:_SHOWN]) + (", ..." if len(unseen) > _SHOWN else "")
         parts.append(f"by one of {len(unseen)} ({some}) {_percent(None)}")

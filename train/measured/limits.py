@@ -19,6 +19,7 @@ from scipy.stats import chi2
 from scipy.stats import t as student
 
 from defectgen.hosts.host import Host
+from defectgen.point_defects.light_atoms import LIGHT_ATOMS
 from defectgen.point_defects.settings import IMPURITY_KINDS, KINDS, DefectSettings
 from defectgen.samples import Resources, Sample, UnusableItem
 from defectgen.sources.defects import Defects
@@ -112,9 +113,10 @@ def defects_of(
         ValueError: one of the impurities can't be one.
     """
     metals = DefectSettings().impurities_of(host.element)
+    known = (*metals, *LIGHT_ATOMS)
     for one in impurities or ():
-        if one not in metals:
-            raise ValueError(f"--impurity {one}: is none of {', '.join(metals)}")
+        if one not in known:
+            raise ValueError(f"--impurity {one}: is none of {', '.join(known)}")
         if why := lack_of(one, scattering):
             raise ValueError(f"--impurity {one}: {why}")
     seen = impurities or [one for one in metals if lack_of(one, scattering) is None]
@@ -122,6 +124,7 @@ def defects_of(
         (kind, element)
         for kind in KINDS
         for element in (seen if kind in IMPURITY_KINDS else [None])
+        if kind != "substitution" or element not in LIGHT_ATOMS
     ]
 
 
@@ -164,8 +167,7 @@ def _samples(kind: str, element: str | None, host: Host) -> list[Sample]:
         "channel_sites": False,
     }
     if element is not None:
-        # Two at least are asked for, of which the host's own is none.
-        settings["impurities"] = [element, host.element]
+        settings["impurities"] = [element]
     return Defects(defects=DefectSettings.model_validate(settings)).draw(host, 0)[1:]
 
 

@@ -44,8 +44,7 @@ class Recipe(BaseModel):
     deterministic: bool = Field(default=False, description="the same bits each time")
     cuda_graphs: bool = Field(
         default=False,
-        description="a step as one CUDA graph, where one process has a GPU; it has not been run on "
-        "a GPU yet",
+        description="a step as one CUDA graph, where one process has a GPU",
     )
 
 

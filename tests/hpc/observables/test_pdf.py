@@ -91,3 +91,36 @@ def test_a_compound_is_not_refined_with_form_factors_that_depend_on_q():
     pdf = PairDistributionFunction(rmax=8.0, form_factors="q_dependent", refine_host=True)
     with pytest.raises(UnusableItem, match="refine_host: form_factors = 'q_dependent'"):
         pdf.compute(samples, Resources())
+
+
+def test_each_host_has_an_instrument_of_its_own_and_the_samples_share_it():
+    hosts = [host for host in embedded_library() if host.element in ("Cu", "Al")][:4]
+    source = Defects.model_validate({"defects": {"supercell": [2, 2, 2], "fraction": [0.05, 0.2]}})
+    ranges = {"qmax": [14.0, 40.0], "qdamp": [0.0, 0.08]}
+    own = {"rmax": 8.0, "points": 60, "refine_host": True}
+    pdf = PairDistributionFunction.model_validate({**own, "instruments": ranges})
+    every = [pdf.compute(source.draw(host, 3), Resources()) for host in hosts]
+    assert set(every[0]) == set(pdf.fields())
+    drawn = [(found["qmax"][0], found["qdamp"][0]) for found in every]
+    assert len(set(drawn)) == len(hosts)
+    for host, found, (qmax, qdamp) in zip(hosts, every, drawn, strict=True):
+        assert 14 <= qmax <= 40
+        assert 0 <= qdamp <= 0.08
+        assert len(set(found["qmax"])) == 1
+        plain = PairDistributionFunction.model_validate({**own, "qmax": qmax, "qdamp": qdamp})
+        alone = plain.compute(source.draw(host, 3), Resources())
+        for name, of in alone.items():
+            np.testing.assert_array_equal(found[name], of)
+    again = pdf.compute(source.draw(hosts[2], 3)[:1], Resources())
+    assert again["qmax"][0] == every[2]["qmax"][0]
+
+
+def test_instruments_are_in_the_description_only_where_they_differ():
+    assert "instruments" not in PairDistributionFunction().model_dump()
+    for ranges, message in (
+        ({"qmax": [40.0, 14.0]}, "give the lower first"),
+        ({"qmax": [14.0, 400.0]}, "rstep = 0.01 is too coarse for qmax = 400"),
+        ({"qdamp": [-0.1, 0.1]}, "must be finite and not negative"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            PairDistributionFunction.model_validate({"instruments": ranges})

@@ -33,7 +33,7 @@ def sample(kind: str | None, fraction: float = 0.006) -> np.ndarray:
         "kinds": [kind or "vacancy"],
         "fraction": (0.5 * fraction, 1.5 * fraction),
         "variants_per_kind": 16,
-        "impurities": ["Cu", "Au"],
+        "impurities": ["Au"],
         "impurity_uiso": "host",
         "separation": 2.0,
     }

@@ -3,7 +3,7 @@
 All that is random in a row comes from (seed, host id, number, label, epoch). On a CPU a row is the
 same to the last bit whatever other rows are asked for, in whatever order and by how many threads.
 On a GPU its defects are, and its G(r) but for the last digits, since hosts that are prepared
-together share tables there. It has not been run on a GPU yet.
+together share tables there.
 """
 
 from __future__ import annotations
