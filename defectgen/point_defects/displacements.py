@@ -9,7 +9,7 @@ import numpy as np
 
 from defectgen.hosts.elements import atomic_volume, debye_ratio
 from defectgen.hosts.host import Host
-from defectgen.point_defects.light_atoms import LIGHT_ATOMS, local_uiso
+from defectgen.hosts.light_atoms import LIGHT_ATOMS, local_uiso
 
 FARTHEST = 2.0
 """Standard deviations at which the scatter is cut, so that there is a least and a most Uiso."""

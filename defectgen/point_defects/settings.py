@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from defectgen.hosts.elements import metals
-from defectgen.point_defects.light_atoms import LIGHT_ATOMS
+from defectgen.hosts.light_atoms import LIGHT_ATOMS
 
 KINDS = ("vacancy", "self_interstitial", "substitution", "interstitial")
 """The kinds of point defect; kind k has label k + 1, and label 0 is the pristine host."""

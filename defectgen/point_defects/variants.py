@@ -12,8 +12,8 @@ import numpy as np
 
 from defectgen.hosts.elements import debye_uiso
 from defectgen.hosts.host import Host
+from defectgen.hosts.light_atoms import LIGHT_ATOMS
 from defectgen.point_defects.displacements import Displacements, displacements_in
-from defectgen.point_defects.light_atoms import LIGHT_ATOMS
 from defectgen.point_defects.rules import number_of_defects, share_of_first, spans
 from defectgen.point_defects.settings import IMPURITY_KINDS, KIND_SETS, KINDS, DefectSettings
 from defectgen.samples import UnusableItem

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from defectgen.hosts.elements import atomic_volume
-from defectgen.point_defects.light_atoms import LIGHT_ATOMS
+from defectgen.hosts.light_atoms import LIGHT_ATOMS
 
 
 class OwnDefects(NamedTuple):

@@ -20,7 +20,7 @@ from defectgen.hosts.elements import atomic_number, metals
 from defectgen.hosts.flags import flag_of
 from defectgen.hosts.host import Host
 from defectgen.hosts.library import embedded_library, open_library, take
-from defectgen.point_defects.light_atoms import LIGHT_ATOMS
+from defectgen.hosts.light_atoms import LIGHT_ATOMS
 from defectgen.point_defects.settings import KIND_SETS, KINDS, DefectSettings, set_name
 from defectgen.point_defects.variants import HostSupercell, Variant
 from defectgen.samples import Coordinate, Field, LatticeView, Sample

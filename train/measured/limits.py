@@ -19,7 +19,7 @@ from scipy.stats import chi2
 from scipy.stats import t as student
 
 from defectgen.hosts.host import Host
-from defectgen.point_defects.light_atoms import LIGHT_ATOMS
+from defectgen.hosts.light_atoms import LIGHT_ATOMS
 from defectgen.point_defects.settings import IMPURITY_KINDS, KINDS, DefectSettings
 from defectgen.samples import Resources, Sample, UnusableItem
 from defectgen.sources.defects import Defects

@@ -10,8 +10,8 @@ import pytest
 from defectgen.hosts.elements import BOLTZMANN, DALTON, atomic_volume
 from defectgen.hosts.host import Host
 from defectgen.hosts.library import embedded_library
+from defectgen.hosts.light_atoms import LIGHT_ATOMS, local_uiso
 from defectgen.point_defects.displacements import displacements_in
-from defectgen.point_defects.light_atoms import LIGHT_ATOMS, local_uiso
 from defectgen.point_defects.settings import DefectSettings
 from defectgen.point_defects.variants import HostSupercell
 from defectgen.samples import Resources, UnusableItem

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from defectgen.point_defects.light_atoms import LIGHT_ATOMS
+from defectgen.hosts.light_atoms import LIGHT_ATOMS
 
 
 def require_sites(path: Path, description: Any) -> None:
