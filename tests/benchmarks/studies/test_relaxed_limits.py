@@ -95,6 +95,6 @@ def test_the_study_of_a_host(monkeypatch, capsys):
     assert by_kind["vacancy"]["on sites, scale free"] < 1e-5
     assert 0.1 < by_kind["vacancy"]["relaxed, scale free"] < 1
     (orders,) = tables[relaxed_limits.ORDERS]
-    assert orders["missed by both"] < 0.2 * orders["exact"]
+    assert orders["missed by both"] < 0.35 * orders["exact"]
     for title, rows in tables.items():
         assert relaxed_limits.markdown(title, rows).count("\n") == len(rows) + 4
