@@ -106,7 +106,11 @@ def evaluate(
     store: Annotated[Path, typer.Argument(help="The store that the run was trained on.")],
     split: Annotated[SplitPart, typer.Option(help="Part of the run's split.")] = SplitPart.test,
     fit: Annotated[
-        bool, typer.Option("--fit", help="Fit fractions and elements, too: half a second a host.")
+        bool,
+        typer.Option(
+            "--fit",
+            help="Fit fractions and elements, too: half a second a host, 10 of relaxed defects.",
+        ),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

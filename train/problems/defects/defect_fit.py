@@ -7,40 +7,40 @@ elements. docs/identifiability.md derives the mean G(r) and what of it can be to
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy.linalg import orth
 from scipy.special import logsumexp
 
-from defectgen.hosts.elements import atomic_number
 from defectgen.hosts.host import Host
 from defectgen.point_defects.settings import (
     IMPURITY_KINDS,
     INTERSTITIAL_KINDS,
-    KINDS,
     DefectSettings,
 )
 from defectgen.point_defects.variants import HostSupercell
+from defectgen.stages.relaxed import Relaxed
 from hpc.observables.pdf import PDFSettings
-from hpc.store.inputs import has_its_items
-from hpc.store.store import Store
 from pdfcalc.crystals.scattering import lack_of
-from train.judging.evaluation import Judged
-from train.judging.scores import score_errors
-from train.problems.defects.examples import DefectExamples
 from train.problems.defects.inputs import PairInput, without
 from train.problems.defects.pair_profiles import PairProfiles, Shares
-
-if TYPE_CHECKING:
-    from train.problems.defects.task import DefectTask
+from train.problems.defects.relaxed_additions import RelaxedAdditions
+from train.problems.defects.relaxed_means import RelaxedMeans, State
 
 _FRACTIONS = 101
 """Fractions to compare, from none to the most that the settings allow."""
+_FRACTIONS_OF_RELAXED = 41
+"""As many of relaxed defects, up to the most that each kind has."""
+_SCATTER, _OF_SCATTER = 0.3, 8
+"""Of the change by relaxed defects, the part that depends on where these are, and as how many
+independent errors it counts: by trial, so that deviations hold (docs/training.md, "Fits")."""
+_DRAWS = 4
+"""Samples of which the mean of a relaxed defect is taken."""
 _PRECISION = 3e-5
 """Deviation of formula from engine, over the largest |G|."""
 _LEAST_SHOWN = 0.01  # probability of an element
@@ -96,6 +96,9 @@ class DefectFit:
         inputs: of a run, whose absorbed parameters the fit leaves free, too. A run that scales
             each trace by itself knows no scale, so the fit has none either.
         repeated: whether the traces are of supercells that repeat, as those of a store.
+        relaxed: how atoms relax around the defects; None where they stay on their sites. Traces
+            are then compared with the host that was refined against each of them.
+        scale: standard deviation of the scale of the traces, relative.
     """
 
     def __init__(
@@ -105,7 +108,10 @@ class DefectFit:
         pdf: PDFSettings,
         inputs: PairInput,
         repeated: bool = True,
+        relaxed: Relaxed | None = None,
+        scale: float = 0.0,
     ) -> None:
+        self._scale = scale
         self._repeated = repeated
         self._supercell, self._pdf = HostSupercell(host, defects), pdf
         r = pdf.parameters.r[pdf.stored]
@@ -113,7 +119,16 @@ class DefectFit:
         if inputs.scaling == "trace" and "scale" not in inputs.absorbed:
             self._inputs = PairInput("shared", (*inputs.absorbed, "scale"), r.tolist())
         self._foreign = list(_foreign_atoms(self._supercell, pdf))
-        self._x = np.linspace(0, defects.highest_fraction, _FRACTIONS)
+        self._additions: RelaxedAdditions | None = None
+        most = dict.fromkeys(defects.kinds, defects.highest_fraction)
+        n_fractions = _FRACTIONS
+        if relaxed is not None:
+            known = {"impurities": tuple(atom.element for atom in self._foreign)}
+            means = RelaxedMeans(host, defects.model_copy(update=known), pdf, relaxed, _DRAWS)
+            self._additions = RelaxedAdditions(means, relaxed.amplitude)
+            most = {kind: defects.fraction_of((kind,))[1] for kind in defects.kinds}
+            n_fractions = _FRACTIONS_OF_RELAXED
+        self._x = {kind: np.linspace(0, most[kind], n_fractions) for kind in defects.kinds}
 
     def __call__(self, pristine: np.ndarray, defective: np.ndarray) -> list[dict[str, KindFit]]:
         """A fit of each kind of defect to each of n traces.
@@ -125,19 +140,40 @@ class DefectFit:
         inside = pristine != 0
         taken_up = self._taken_up(pristine)
         change = without((defective - pristine) * inside, taken_up)
-        squares = np.square(change).sum(axis=1)
+        scale = without(pristine * inside, taken_up)
         floor = inside.sum() * (_PRECISION * np.abs(pristine).max()) ** 2
         independent = np.ptp(self._r[inside]) * self._pdf.qmax / math.pi
         independent -= len(self._inputs.absorbed)
-        found: list[dict[str, KindFit]] = [{} for _ in change]
-        for kind, means in self._means.items():
-            expected = without(means * inside, taken_up)
-            products = expected @ change.T
-            residuals = np.square(expected).sum(axis=-1)[..., None] - 2 * products + squares
-            for fits, residual in zip(found, np.moveaxis(residuals, -1, 0), strict=True):
-                above = residual.clip(0) + floor
-                fits[kind] = self._fit(kind, -0.5 * independent * np.log(above), expected)
+        squares = np.square(change).sum(axis=1)
+        means, left = {}, {}
+        for kind, of in self._means.items():
+            means[kind] = without(of * inside, taken_up)
+            products = means[kind] @ change.T
+            residuals = np.square(means[kind]).sum(axis=-1)[..., None] - 2 * products + squares
+            left[kind] = np.ascontiguousarray(np.moveaxis(residuals, -1, 0)).clip(0) + floor
+        found = []
+        for row, square in enumerate(squares.tolist()):
+            of_row = {kind: residuals[row] for kind, residuals in left.items()}
+            points = self._points(of_row, square, independent)
+            found.append(
+                {
+                    kind: self._fit(kind, -0.5 * points * np.log(above), means[kind], scale)
+                    for kind, above in of_row.items()
+                }
+            )
         return found
+
+    def _points(self, left: dict[str, np.ndarray], change: float, independent: float) -> float:
+        """How many independent errors the best fit's stand for, of a change of such a square.
+
+        White noise has as many as there are independent points. Relaxed defects at random places
+        leave a part of the change that is like it in form, and so of few.
+        """
+        if self._additions is None:
+            return independent
+        least = min(float(of.min()) for of in left.values())
+        scatter = min(least, _SCATTER**2 * max(change - least, 0.0))
+        return least / ((least - scatter) / independent + scatter / _OF_SCATTER)
 
     def _taken_up(self, pristine: np.ndarray) -> np.ndarray:
         """(R, K) orthonormal changes of a trace that a refinement of the host takes up."""
@@ -145,13 +181,20 @@ class DefectFit:
             return np.empty((len(pristine), 0))
         return orth(self._inputs.tangents(torch.from_numpy(pristine)[None])[0].numpy())
 
-    def _fit(self, kind: str, log_likelihood: np.ndarray, expected: np.ndarray) -> KindFit:
-        """Of one trace, by log-likelihoods (orbits, elements, fractions) of what is expected."""
+    def _fit(
+        self, kind: str, log_likelihood: np.ndarray, expected: np.ndarray, scale: np.ndarray
+    ) -> KindFit:
+        """Of one trace, by log-likelihoods (orbits, elements, fractions) of what is expected.
+
+        Args:
+            scale: (R,) what is left of a change of the scale, relative.
+        """
         total = logsumexp(log_likelihood)
         posterior = np.exp(log_likelihood - total).sum(axis=0)
         of_fraction, of_element = posterior.sum(axis=0), posterior.sum(axis=1)
-        median = float(self._x[np.searchsorted(of_fraction.cumsum(), 0.5)])
-        variance = of_fraction @ (self._x - median) ** 2 + self._x[1] ** 2 / 12
+        x = self._x[kind]
+        median = float(x[np.searchsorted(of_fraction.cumsum(), 0.5)])
+        variance = of_fraction @ (x - median) ** 2 + x[1] ** 2 / 12
         elements = {}
         if kind in IMPURITY_KINDS:
             names = [atom.element for atom in self._foreign]
@@ -161,6 +204,9 @@ class DefectFit:
         evidence = float(total) - math.log(log_likelihood.size)
         # A view would keep all that is expected of a host, some 60 MB of each.
         change = expected[best].copy()
+        most = expected[best[:-1]][-1]
+        if power := float(most @ most):
+            variance += (self._scale * x[-1] * float(most @ scale) / power) ** 2
         return KindFit((median, math.sqrt(variance)), elements, evidence, change)
 
     @cached_property
@@ -170,13 +216,13 @@ class DefectFit:
         displacements = [host_uiso, *(atom.uiso for atom in self._foreign)]
         bounds = 2 * min(displacements), 2 * max(displacements)
         profiles = PairProfiles(self._supercell, self._pdf, bounds, self._repeated)
-        n = self._x * profiles.n_atoms
         pristine = profiles.mean_pdf(
             profiles.vacancies(np.zeros(1)), profiles.profiles((host_uiso, host_uiso))
         )
         own = _Atom(self._supercell.host.element, 1.0, host_uiso)
         means = {}
         for kind in self._supercell.settings.kinds:
+            n = self._x[kind] * profiles.n_atoms
             atoms = self._foreign if kind in IMPURITY_KINDS else [own]
             between = kind in INTERSTITIAL_KINDS
             states = [
@@ -189,8 +235,23 @@ class DefectFit:
                 ]
                 for orbit in (range(len(profiles.around)) if between else [None])
             ]
-            means[kind] = np.array(states) - pristine
+            means[kind] = self._with_relaxed(kind, np.array(states) - pristine)
         return means
+
+    def _with_relaxed(self, kind: str, rigid: np.ndarray) -> np.ndarray:
+        """(orbits x amplitudes, elements, fractions, R) of those on sites (orbits, ...)."""
+        if self._additions is None:
+            return rigid
+        elements = [atom.element for atom in self._foreign] if kind in IMPURITY_KINDS else [None]
+        states = []
+        for orbit, of_orbit in enumerate(rigid):
+            place = orbit if kind in INTERSTITIAL_KINDS else None
+            added = [
+                self._additions.of(State(kind, element, place), self._x[kind])
+                for element in elements
+            ]
+            states.append(of_orbit + np.stack(added, axis=1))
+        return np.concatenate(states)
 
 
 def _foreign_atoms(supercell: HostSupercell, pdf: PDFSettings) -> Iterator[_Atom]:
@@ -207,58 +268,3 @@ def _shares(profiles: PairProfiles, kind: str, n: np.ndarray, z: float) -> Share
     if kind in INTERSTITIAL_KINDS:
         return profiles.interstitials(n, z)
     return profiles.substitutions(n, z) if kind == "substitution" else profiles.vacancies(n)
-
-
-def score_fits(found: Judged, problem: DefectTask) -> dict[str, Any]:
-    """How good fits are of the rows of a part that have one kind of defect.
-
-    Returns:
-        `n`; `accuracy` of the kind of most evidence; of the `fraction` in it the mean absolute
-        error, by class as well, and which part of the rows lies within one and two standard
-        deviations; `element_accuracy`, how often the likeliest element is the impurity.
-
-    Raises:
-        ValueError: the store lacks the hosts that it was made from, or the part such rows.
-    """
-    examples = cast(DefectExamples, found.examples)
-    names = np.array(problem.classes)[examples.target[found.rows]]
-    single = np.flatnonzero(np.isin(names, KINDS))
-    if not len(single):
-        raise ValueError(f"{examples.path}: the part has no PDF of a single kind of defect")
-    fits = fit_rows(examples, found.rows[single], problem.inputs())
-    at = tuple(examples.rows[found.rows[single]].T)
-    kinds = [max(of_row, key=lambda kind: of_row[kind].log_evidence) for of_row in fits]
-    chosen = [of_row[kind] for of_row, kind in zip(fits, kinds, strict=True)]
-    median, deviation = np.array([fit.fraction for fit in chosen]).T
-    error = median - examples.concentration[at]
-    impurity = examples.impurity[at]
-    likeliest = np.array(
-        [atomic_number(next(iter(fit.elements))) if fit.elements else 0 for fit in chosen]
-    )
-    is_impure = impurity > 0
-    return {
-        "n": len(single),
-        "accuracy": float(np.mean(names[single] == kinds)),
-        "fraction": score_errors(error, deviation, names[single]),
-        "element_accuracy": (
-            float(np.mean((impurity == likeliest)[is_impure])) if is_impure.any() else None
-        ),
-    }
-
-
-def fit_rows(
-    examples: DefectExamples, rows: np.ndarray, inputs: PairInput
-) -> list[dict[str, KindFit]]:
-    """Fits of positions (n,) in `examples.rows`, each in the host as the store's library has it."""
-    whole = Store(examples.path)
-    if not has_its_items(whole):
-        raise ValueError(f"{examples.path} does not hold the library.json that it was made with")
-    description, hosts = whole.description, cast("Sequence[Host]", whole.items)
-    structure, variant = examples.rows[rows].T
-    fits: dict[int, dict[str, KindFit]] = {}
-    for index in np.unique(structure).tolist():
-        mine = np.flatnonzero(structure == index)
-        g = examples.read(examples.trace.array, np.array([index]))[0].astype(float)
-        fit = DefectFit(hosts[index], description.defects, description.pdf, inputs)
-        fits |= zip(mine.tolist(), fit(g[0], g[variant[mine]]), strict=True)
-    return [fits[row] for row in range(len(rows))]

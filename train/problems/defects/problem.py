@@ -68,7 +68,7 @@ class Defects(DefectTask):
         print_baselines(found)
 
     def fits(self, found: Judged) -> dict[str, Any]:
-        from train.problems.defects.defect_fit import score_fits
+        from train.problems.defects.fit_scores import score_fits
 
         self.require_pdf("fit")
         return score_fits(found, self)
