@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from defectgen.hosts.elements import atomic_number
 from defectgen.hosts.host import Host
+from defectgen.hosts.light_atoms import LIGHT_ATOMS
 from defectgen.point_defects.settings import KINDS
 from defectgen.stages.relaxed import Relaxed
 from hpc.description import RunDescription
@@ -80,8 +82,9 @@ def fit_rows(
     if not has_its_items(whole):
         raise ValueError(f"{examples.path} does not hold the library.json that it was made with")
     description, hosts = whole.description, cast("Sequence[Host]", whole.items)
+    _require_what_fits_know(examples.path, description)
     relaxed = _relaxed(description, examples)
-    row_errors = RowErrors(errors, examples.id, examples.rows, _SEED)
+    row_errors = RowErrors(errors, examples.id, examples.rows, examples.points, _SEED)
     structure = examples.rows[rows, 0]
     fits: dict[int, dict[str, KindFit]] = {}
     for index in np.unique(structure).tolist():
@@ -97,6 +100,16 @@ def fit_rows(
         )
         fits |= zip(mine.tolist(), fit(pristine, pristine + changes), strict=True)
     return [fits[row] for row in range(len(rows))]
+
+
+def _require_what_fits_know(path: Path, description: RunDescription) -> None:
+    """ValueError if fits have no means for such samples."""
+    if light := set(description.defects.impurities) & set(LIGHT_ATOMS):
+        raise ValueError(
+            f"{path}: {', '.join(sorted(light))} among its impurities, and fits know metals only"
+        )
+    if description.pdf.instruments.ranges:
+        raise ValueError(f"{path}: each of its hosts has an instrument of its own, and fits one")
 
 
 def _relaxed(description: RunDescription, examples: DefectExamples) -> Relaxed | None:
@@ -121,7 +134,7 @@ def _changes(
     host = g[:1].expand(len(rows), -1)
     if refined:
         host = torch.from_numpy(examples.read(REFINED, structure[:1])[0])[variant]
-    samples = errors.added(host, g[variant], rows, 0)
+    host, samples = errors.pair(host, g[variant], rows, 0)
     changes = (samples - host).numpy().astype(float)
     if not refined:
         return pristine, changes
