@@ -55,7 +55,7 @@ _MODEL_OF_LIMIT = {
     "interstitial": 0.85,
 }
 """The same in the tails, where it is not normal: by trial, so that limits hold for 95 % of 1,172
-simulated measurements, others than `benchmarks.studies.limits` counts."""
+simulated measurements, which are none of those that `benchmarks.studies.limits` counts."""
 _LEAST_ALIKE = 0.1
 """Part of a simulated change that two halves of the samples must have in common."""
 _LAGS, _LEAST = 10, 0.01

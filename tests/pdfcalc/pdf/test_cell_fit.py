@@ -61,14 +61,16 @@ def test_any_cell_and_displacements_are_found_again(name, data):
     uiso = data.draw(st.floats(0.6, 3))
     other = changed(crystal, by_axis(refinable, factors), uiso)
     _, g = calculate_pdf(other, PARAMETERS)
+    # Two meshes, each within 1.1e-5 of the exact sum: 9.3e-6 apart at most in 450 draws, 1.3e-5 in
+    # one of many more.
     np.testing.assert_allclose(
-        refinable.pdf(factors, uiso), g[POINTS], atol=1e-5 * np.abs(g).max(), rtol=0
+        refinable.pdf(factors, uiso), g[POINTS], atol=2e-5 * np.abs(g).max(), rtol=0
     )
     away = data.draw(st.floats(-0.004, 0.004))
     fit = refinable.fit(g[POINTS], factors + away)
     np.testing.assert_allclose(fit.lengths, factors, atol=2e-6)
     assert fit.uiso == pytest.approx(uiso, rel=2e-4)
-    np.testing.assert_allclose(fit.g, g[POINTS], atol=2e-5 * np.abs(g).max(), rtol=0)
+    np.testing.assert_allclose(fit.g, g[POINTS], atol=3e-5 * np.abs(g).max(), rtol=0)
 
 
 def test_what_is_left_is_orthogonal_to_what_a_refinement_takes_up():
