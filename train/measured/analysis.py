@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class Analysis:
     Args:
         reference: file of the undamaged sample, where there is one.
         limits: by kind, and by element "" where the kind has none; none where the host is refused.
-        is_noise: whether what the host leaves may be noise.
+        is_noise: whether what the host leaves may be noise, without any defect.
         network: what a network says, whose word narrows what is found; None where it can't judge.
     """
 
@@ -95,13 +95,20 @@ class Analysis:
         ]
 
     @property
+    def is_explained(self) -> bool:
+        """Whether some of what fits, or nothing at all, leaves what may be noise."""
+        if not self.fitting:
+            return self.is_noise
+        return any(self.limits[kind][element].best.leaves_noise for kind, element in self.fitting)
+
+    @property
     def verdict(self) -> str:
         """Kinds, likeliest first, or why none is named."""
         if self.refusals:
             return REFUSED
         if not self.fitting:
             return NO_EVIDENCE
-        if not self.is_noise or not self.found:
+        if not self.is_explained or not self.found:
             return UNCLEAR
         return " or ".join(dict.fromkeys(kind for kind, _ in self.found))
 
@@ -191,28 +198,35 @@ def analysis_of(crystal: Structure, one: Refined, question: Question) -> Analysi
         except ValueError as error:
             raise ValueError(f"{one.file}: {error}") from None
     left = Left(found)
-    host, limits, network, notes = crystal.refined(found), {}, None, list(one.notes)
+    host, limits = crystal.refined(found), {}
     if host is not None and not refusals:
         defects = defects_of(host, found.parameters.scattering, question.impurities)
         limits = limits_of(host, found, left, defects)
-        if question.predictor:
-            network, doubts = _asked(question.predictor, found)
-            notes += doubts
-    return Analysis(
+    analysis = Analysis(
         file=one.file,
         structure=crystal.path,
         reference=undamaged.file if undamaged else None,
         refinement=one.refinement,
         limits=limits,
         is_noise=left.is_noise,
-        network=network,
+        network=None,
         refusals=tuple(refusals),
-        notes=tuple(notes),
+        notes=one.notes,
     )
+    if question.predictor is None or not limits:
+        return analysis
+    network, doubts = _asked(question.predictor, found, analysis.is_explained)
+    return replace(analysis, network=network, notes=(*one.notes, *doubts))
 
 
-def _asked(predictor: Predictor, found: Refinement) -> tuple[Opinion | None, list[str]]:
+def _asked(
+    predictor: Predictor, found: Refinement, is_explained: bool
+) -> tuple[Opinion | None, list[str]]:
     """What a network says, and what makes one doubt it; None where it was trained for others."""
+    if not is_explained:
+        return None, [
+            "the network was not asked: what the host leaves is neither noise nor what defects do"
+        ]
     if predictor.scattering != found.parameters.scattering:
         return None, [f"the network was not asked: it learned from {predictor.scattering} data"]
     opinion = predictor.opinion(found)

@@ -31,7 +31,7 @@ def verdict_sentences(found: Analysis) -> Iterator[str]:
         return
     names = [_shown(found, kind, element) for kind, element in found.found or found.fitting]
     some = ", or ".join(names[:_SHOWN]) + (" or others" if len(names) > _SHOWN else "")
-    if not found.found:
+    if found.verdict == UNCLEAR and found.is_explained:
         yield (
             f"{some} would fit, but a network that learned from simulated measurements takes this "
             "for something else: nothing is claimed."

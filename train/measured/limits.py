@@ -95,6 +95,7 @@ class Bound:
         upper: that is exceeded with a probability of 1 - LEVEL; infinite where the measurement
             tells nothing.
         log_likelihood: ln of the likelihood over that of no defect.
+        leaves_noise: whether what it leaves may be white noise, as of `is_noise`.
     """
 
     fraction: float
@@ -102,6 +103,7 @@ class Bound:
     significance: float
     upper: float
     log_likelihood: float
+    leaves_noise: bool
 
 
 def defects_of(
@@ -230,16 +232,8 @@ class Left:
 
     @property
     def is_noise(self) -> bool:
-        """Whether nothing speaks against what is left being white noise.
-
-        By the test of G. M. Ljung and G. E. P. Box (Biometrika 65 (1978) 297, DOI
-        10.1093/biomet/65.2.297).
-        """
-        left, n = self._left, len(self._left)
-        lags = np.arange(1, min(_LAGS, n - 1) + 1)
-        correlation = np.array([left[lag:] @ left[:-lag] for lag in lags]) / (left @ left)
-        statistic = n * (n + 2) * np.sum(correlation**2 / (n - lags))
-        return bool(chi2.sf(statistic, len(lags)) > _LEAST)
+        """Whether it may be white noise without any defect."""
+        return is_noise(self._left)
 
     def fit(self, change: Change) -> Bound:
         """The fraction of least squares, for errors that may depend on their neighbours'.
@@ -254,7 +248,7 @@ class Left:
         power, whole = float(first @ second), float(expected @ expected)
         free = len(self._left) - self._taken_up.shape[1] - 1
         if power <= _LEAST_ALIKE * whole:
-            return Bound(0.0, math.inf, 0.0, math.inf, 0.0)
+            return Bound(0.0, math.inf, 0.0, math.inf, 0.0, self.is_noise)
         fraction = float(expected @ self._left) / power
         error = self._left - fraction * expected
         white = math.sqrt(error @ error / free * whole) / power
@@ -264,7 +258,20 @@ class Left:
         upper = max(fraction, 0.0) + float(student.ppf(LEVEL, free)) * doubt
         ratio = float(self._left @ self._left) / float(error @ error)
         gain = 0.5 * len(self._left) * math.log(ratio)
-        return Bound(fraction, deviation, fraction / measured, upper, gain)
+        return Bound(fraction, deviation, fraction / measured, upper, gain, is_noise(error))
+
+
+def is_noise(left: np.ndarray) -> bool:
+    """Whether nothing speaks against values (n,) being white noise.
+
+    By the test of G. M. Ljung and G. E. P. Box (Biometrika 65 (1978) 297, DOI
+    10.1093/biomet/65.2.297).
+    """
+    n = len(left)
+    lags = np.arange(1, min(_LAGS, n - 1) + 1)
+    correlation = np.array([left[lag:] @ left[:-lag] for lag in lags]) / (left @ left)
+    statistic = n * (n + 2) * np.sum(correlation**2 / (n - lags))
+    return bool(chi2.sf(statistic, len(lags)) > _LEAST)
 
 
 def _resolution(found: Refinement) -> np.ndarray:
