@@ -89,11 +89,18 @@ def _of_elements(by_element: dict[str, KindLimit]) -> str:
     seen = [bound for bound in bounds.values() if bound is not None]
     parts = []
     if seen:
-        parts.append(f"by one of {len(seen)} elements {_percent(max(seen))}")
+        names = [element for element in bounds if element not in unseen]
+        parts.append(f"by {_one_of(names)} {_percent(max(seen))}")
     if unseen:
-        some = ", ".join(unseen[:_SHOWN]) + (", ..." if len(unseen) > _SHOWN else "")
-        parts.append(f"by one of {len(unseen)} ({some}) {_percent(None)}")
+        parts.append(f"by {_one_of(unseen)} {_percent(None)}")
     return "; ".join(parts)
+
+
+def _one_of(elements: list[str]) -> str:
+    if len(elements) == 1:
+        return elements[0]
+    some = ", ".join(elements[:_SHOWN]) + (", ..." if len(elements) > _SHOWN else "")
+    return f"one of {len(elements)} ({some})"
 
 
 def _spoken(kind: str) -> str:
