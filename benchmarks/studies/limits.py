@@ -146,7 +146,7 @@ def _sample(
     }
     element = None
     if kind in IMPURITY_KINDS:
-        others = Defects().defects.impurities_of(host.element)
+        others = Defects().defects.impurities_of(host.element, KINDS)
         element = others[np.random.default_rng(seed).integers(len(others))]
         settings["impurities"] = [element]
     source = Defects.model_validate({"defects": settings})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from itertools import chain, combinations
 from typing import Annotated, Any, Literal
 
@@ -16,8 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from defectgen.hosts.elements import metals
-from defectgen.hosts.light_atoms import LIGHT_ATOMS
+from defectgen.hosts.elements import LIGHT, metals
 
 KINDS = ("vacancy", "self_interstitial", "substitution", "interstitial")
 """The kinds of point defect; kind k has label k + 1, and label 0 is the pristine host."""
@@ -61,13 +61,13 @@ class DefectSettings(BaseModel):
     impurities: tuple[str, ...] = Field(
         default_factory=metals,
         min_length=1,
-        description="metals, and H, C, N, O, which sit between atoms only; each host draws from "
-        "those it is not",
+        description="metals, and H, C, N or O for interstitials; each host draws from those it is "
+        "not",
     )
     impurity_uiso: Literal["element", "host"] = Field(
         "element",
-        description="whether foreign atoms vibrate as in their own metal, or about as the atoms of "
-        "the host, by mass and with a scatter",
+        description="whether foreign metal atoms vibrate as in their own metal, or about as the "
+        "atoms of the host, by mass and with a scatter",
     )
     separation: float = Field(
         0.8,
@@ -95,12 +95,12 @@ class DefectSettings(BaseModel):
     @field_validator("impurities")
     @classmethod
     def _known_in_order(cls, impurities: tuple[str, ...]) -> tuple[str, ...]:
-        known = (*LIGHT_ATOMS, *metals())
+        # Metals come first, so that those of substitutions are the first ones of all.
+        known = (*metals(), *LIGHT)
         for element in impurities:
             if element not in known:
                 raise ValueError(
-                    f"{element!r} is neither a metal of the element table nor one of "
-                    f"{', '.join(LIGHT_ATOMS)}"
+                    f"{element!r} is not a metal of the element table, nor {_listed(LIGHT)}"
                 )
         if len(set(impurities)) < len(impurities):
             raise ValueError("an impurity is named twice")
@@ -121,11 +121,11 @@ class DefectSettings(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _has_metals_to_put(self) -> DefectSettings:
-        if "substitution" in self.kinds and set(self.impurities) <= set(LIGHT_ATOMS):
+    def _has_metals_to_substitute(self) -> DefectSettings:
+        if "substitution" in self.kinds and set(self.impurities) <= set(LIGHT):
             raise ValueError(
-                f"{', '.join(self.impurities)} replace no atom of a metal: leave substitution out "
-                "of kinds, or name a metal among impurities"
+                f"impurities: {_listed(self.impurities)} sits between atoms only: leave "
+                "substitution out of kinds, or name a metal as well"
             )
         return self
 
@@ -164,9 +164,12 @@ class DefectSettings(BaseModel):
         """Of any kind."""
         return max(self.fraction_of((kind,))[1] for kind in self.kinds)
 
-    def impurities_of(self, element: str, kinds: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """What a host of this element draws from: what it is not, and what can be of the kinds."""
-        left_out = {element, *(LIGHT_ATOMS if "substitution" in kinds else ())}
+    def impurities_of(self, element: str, kinds: Collection[str]) -> tuple[str, ...]:
+        """The impurities that a host of this element draws from for a variant of these kinds.
+
+        Those it is not, and metals alone where some of them are substitutions.
+        """
+        left_out = (element, *LIGHT) if "substitution" in kinds else (element,)
         return tuple(impurity for impurity in self.impurities if impurity not in left_out)
 
     def kinds_of(self, variant: int) -> tuple[str, ...]:
@@ -179,3 +182,9 @@ class DefectSettings(BaseModel):
         pairs = list(combinations(self.kinds, 2))
         pair = pairs[(variant - n_single - 1) // self.mixed_variants]
         return tuple(sorted(pair, key=KINDS.index))
+
+
+def _listed(elements: tuple[str, ...]) -> str:
+    """As in "H, C or N"."""
+    *others, last = elements
+    return f"{', '.join(others)} or {last}" if others else last

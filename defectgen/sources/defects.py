@@ -20,7 +20,6 @@ from defectgen.hosts.elements import atomic_number, metals
 from defectgen.hosts.flags import flag_of
 from defectgen.hosts.host import Host
 from defectgen.hosts.library import embedded_library, open_library, take
-from defectgen.hosts.light_atoms import LIGHT_ATOMS
 from defectgen.point_defects.settings import KIND_SETS, KINDS, DefectSettings, set_name
 from defectgen.point_defects.variants import HostSupercell, Variant
 from defectgen.samples import Coordinate, Field, LatticeView, Sample
@@ -220,7 +219,7 @@ class Defects(BaseModel):
         values: dict[str, object] = {
             "label": variant.label,
             "concentration": variant.concentration,
-            "impurity": _number_of(variant.impurity),
+            "impurity": atomic_number(variant.impurity) if variant.impurity else 0,
             "n_atoms": supercell.n_atoms + change.n_own + len(change.added.site),
         }
         if self.defects.mixed_variants:
@@ -231,14 +230,6 @@ class Defects(BaseModel):
 def evenly_spaced(hosts: Sequence[Host], count: int) -> Sequence[Host]:
     """So many of the hosts, from the whole of them."""
     return take(hosts, np.arange(count) * len(hosts) // count)
-
-
-def _number_of(impurity: str | None) -> int:
-    """Atomic number; 0 for none."""
-    if impurity is None:
-        return 0
-    light = LIGHT_ATOMS.get(impurity)
-    return light.atomic_number if light else atomic_number(impurity)
 
 
 PLUG_IN = Defects

@@ -18,8 +18,8 @@ from scipy.linalg import orth
 from scipy.stats import chi2
 from scipy.stats import t as student
 
+from defectgen.hosts.elements import LIGHT, metals
 from defectgen.hosts.host import Host
-from defectgen.hosts.light_atoms import LIGHT_ATOMS
 from defectgen.point_defects.settings import IMPURITY_KINDS, KINDS, DefectSettings
 from defectgen.samples import Resources, Sample, UnusableItem
 from defectgen.sources.defects import Defects
@@ -109,25 +109,29 @@ class Bound:
 def defects_of(
     host: Host, scattering: str, impurities: Sequence[str] | None
 ) -> list[tuple[str, str | None]]:
-    """All kinds of defect, each with some impurities; None: all metals that such radiation sees.
+    """All kinds of defect, each with the impurities that it can have of some.
+
+    Args:
+        impurities: None: all metals that such radiation sees.
 
     Raises:
         ValueError: one of the impurities can't be one.
     """
-    metals = DefectSettings().impurities_of(host.element)
-    known = (*metals, *LIGHT_ATOMS)
+    every = DefectSettings(impurities=(*metals(), *LIGHT))
+    by_kind = {kind: every.impurities_of(host.element, (kind,)) for kind in IMPURITY_KINDS}
     for one in impurities or ():
-        if one not in known:
-            raise ValueError(f"--impurity {one}: is none of {', '.join(known)}")
+        if one not in by_kind["interstitial"]:
+            raise ValueError(f"--impurity {one}: is none of {', '.join(by_kind['interstitial'])}")
         if why := lack_of(one, scattering):
             raise ValueError(f"--impurity {one}: {why}")
-    seen = impurities or [one for one in metals if lack_of(one, scattering) is None]
-    return [
-        (kind, element)
-        for kind in KINDS
-        for element in (seen if kind in IMPURITY_KINDS else [None])
-        if kind != "substitution" or element not in LIGHT_ATOMS
-    ]
+    seen = impurities or [one for one in metals() if lack_of(one, scattering) is None]
+    found: list[tuple[str, str | None]] = []
+    for kind in KINDS:
+        if kind in IMPURITY_KINDS:
+            found += [(kind, element) for element in seen if element in by_kind[kind]]
+        else:
+            found.append((kind, None))
+    return found
 
 
 def changes(

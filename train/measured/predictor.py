@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from defectgen.hosts.elements import LIGHT
 from defectgen.hosts.host import Host
-from defectgen.hosts.light_atoms import LIGHT_ATOMS
 from defectgen.point_defects.settings import IMPURITY_KINDS, DefectSettings, kinds_named
 from hpc.observables.pdf import PDFSettings
 from pdfcalc import calculate_pdf
@@ -197,7 +197,7 @@ class Predictor:
     @property
     def _has_light_atoms(self) -> bool:
         """Of which fits know nothing."""
-        return bool(set(self._defects.impurities) & set(LIGHT_ATOMS))
+        return bool(set(self._defects.impurities) & set(LIGHT))
 
     def _answer(self, outputs: Outputs) -> dict[str, Any]:
         """The fields of `Opinion` that come from the network's outputs for one pair."""

@@ -21,6 +21,7 @@ from defectgen.hosts.host import Host
 from defectgen.point_defects.settings import (
     IMPURITY_KINDS,
     INTERSTITIAL_KINDS,
+    KINDS,
     DefectSettings,
 )
 from defectgen.point_defects.variants import HostSupercell
@@ -258,7 +259,7 @@ def _foreign_atoms(supercell: HostSupercell, pdf: PDFSettings) -> Iterator[_Atom
     """The impurities, but for those of no tabulated neutron scattering length."""
     parameters, host = pdf.parameters, supercell.host
     power = parameters.scattering_power(host.element)
-    for element in supercell.settings.impurities_of(host.element):
+    for element in supercell.settings.impurities_of(host.element, KINDS):
         if lack_of(element, parameters.scattering) is None:
             z = parameters.scattering_power(element) / power
             yield _Atom(element, z, supercell.uiso_of(element).median)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
-from defectgen.hosts.elements import atomic_number
+from defectgen.hosts.elements import LIGHT, atomic_number
 from defectgen.hosts.host import Host
-from defectgen.hosts.light_atoms import LIGHT_ATOMS
 from defectgen.point_defects.settings import KINDS
 from defectgen.stages.relaxed import Relaxed
 from hpc.description import RunDescription
@@ -104,7 +103,7 @@ def fit_rows(
 
 def _require_what_fits_know(path: Path, description: RunDescription) -> None:
     """ValueError if fits have no means for such samples."""
-    if light := set(description.defects.impurities) & set(LIGHT_ATOMS):
+    if light := set(description.defects.impurities) & set(LIGHT):
         raise ValueError(
             f"{path}: {', '.join(sorted(light))} among its impurities, and fits know metals only"
         )

@@ -102,7 +102,7 @@ class RelaxedMeans:
     @property
     def impurities(self) -> tuple[str, ...]:
         """That defects may be of."""
-        return self._supercell.settings.impurities_of(self.host.element)
+        return self._supercell.settings.impurities_of(self.host.element, KINDS)
 
     def contrast(self, state: State) -> float:
         """Scattering power of the defects over the host's."""

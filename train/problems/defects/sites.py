@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from defectgen.hosts.light_atoms import LIGHT_ATOMS
-
 
 def require_sites(path: Path, description: Any) -> None:
     """ValueError if stages or instruments have changed a store's samples as no fresh draw shows.
@@ -19,11 +17,6 @@ def require_sites(path: Path, description: Any) -> None:
         raise ValueError(
             f"{path}: its samples were changed by {', '.join(stages)}, and fresh draws have their "
             "atoms on sites: take the store's own variants (train --draws store)"
-        )
-    if light := set(description.get("defects", {}).get("impurities", ())) & set(LIGHT_ATOMS):
-        raise ValueError(
-            f"{path}: {', '.join(sorted(light))} among its impurities, and fresh draws have metals "
-            "only: take the store's own variants (train --draws store)"
         )
     if description.get("pdf", {}).get("instruments"):
         raise ValueError(
