@@ -239,12 +239,12 @@ def _asked(
 def limits_of(
     host: Host, found: Refinement, left: Left, defects: Sequence[tuple[str, str | None]]
 ) -> dict[str, dict[str, KindLimit]]:
-    """By kind and element, for a refined host."""
+    """By kind and element, for a refined host; without kinds that none of the defects is of."""
     fits: dict[tuple[str, str], list[tuple[Change, Bound]]] = {}
     for change in changes(host, found, defects):
         of = fits.setdefault((change.kind, change.element or ""), [])
         of.append((change, left.fit(change)))
-    limits: dict[str, dict[str, KindLimit]] = {kind: {} for kind in KINDS}
+    limits: dict[str, dict[str, KindLimit]] = {kind: {} for kind, _ in defects}
     for (kind, element), every in fits.items():
         relaxed = [bound for change, bound in every if change.amplitude]
         rigid = [bound for change, bound in every if not change.amplitude]

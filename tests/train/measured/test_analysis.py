@@ -62,9 +62,9 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def analyse(folder: Path, *words: object, structure: str = "copper.cif"):
+def analyse(folder: Path, *words: object, structure: str = "copper.cif", impurity: str = "Au"):
     names = [str(folder / w) if str(w).endswith(".gr") else str(w) for w in words]
-    arguments = ["analyse", str(folder / structure), *names, "--impurity", "Au"]
+    arguments = ["analyse", str(folder / structure), *names, "--impurity", impurity]
     return CliRunner().invoke(app, arguments)
 
 
@@ -101,6 +101,15 @@ def test_what_is_there_is_found_and_below_its_limit(found):
     own = damaged["limits"]["self_interstitial"]
     assert own["fraction_95"] > 0.006
     assert own["significance"] > 5
+
+
+def test_light_impurities_are_looked_for_between_atoms(folder):
+    (one,) = records(analyse(folder, "perfect.gr", "--json", impurity="C"))
+    vacancy, own, between = one["limits"].items()
+    assert (vacancy[0], own[0], between[0]) == ("vacancy", "self_interstitial", "interstitial")
+    assert list(between[1]["elements"]) == ["C"]
+    assert one["verdict"] == "no evidence"
+    assert 0 < between[1]["fraction_95"] < MOST
 
 
 @pytest.mark.slow
