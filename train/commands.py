@@ -281,7 +281,10 @@ def analyse(
         typer.Option(help="Measured PDF of the undamaged sample, on the same instrument."),
     ] = None,
     impurity: Annotated[
-        list[str] | None, typer.Option(help="Look for this metal; repeatable. All by default.")
+        list[str] | None,
+        typer.Option(
+            help="Look for this metal, or H, C, N or O; repeatable. All metals by default."
+        ),
     ] = None,
     rmin: options.RMin = None,
     rmax: options.RMax = None,

@@ -70,7 +70,7 @@ def analysed(count: int) -> list[tuple[str, str]]:
             except UnusableItem:
                 continue
             crystal = Structure.of_host(file, true.host)
-            metals = Defects().defects.impurities_of(true.host.element)
+            metals = Defects().defects.impurities_of(true.host.element, KINDS)
             sought = {*rng.choice(metals, _IMPURITIES, replace=False).tolist(), true.element}
             one = refined(crystal, file, {}, ())
             analysis = analysis_of(crystal, one, None, sorted(sought - {None}))

@@ -93,7 +93,7 @@ class HostLikelihood:
         power = power_of(host.element)
         self._foreign = [
             (power_of(e) / power, supercell.uiso_of(e).median)
-            for e in supercell.settings.impurities_of(host.element)
+            for e in supercell.settings.impurities_of(host.element, KINDS)
         ]
         uiso = [host.uiso, *(u for _, u in self._foreign)]
         self._profiles = PairProfiles(supercell, pdf, (2 * min(uiso), 2 * max(uiso)))

@@ -129,9 +129,9 @@ def _sample(
     }
     element = None
     if kind in IMPURITY_KINDS:
-        others = Defects().defects.impurities_of(host.element)
+        others = Defects().defects.impurities_of(host.element, KINDS)
         element = others[np.random.default_rng(seed).integers(len(others))]
-        settings["impurities"] = [element, host.element]
+        settings["impurities"] = [element]
     source = Defects.model_validate({"defects": settings})
     samples = source.draw(host, 1 + seed)[1:]
     samples = Relaxed(amplitude=(amplitude, amplitude)).apply(samples, Resources())

@@ -1,4 +1,4 @@
-"""The metals that serve as hosts or impurities, with what is needed to place and blur their atoms.
+"""The elements of hosts and impurities, with what is needed to place and blur their atoms.
 
 `data/elements.csv` has one row a metal, each number with its source. It holds the alkali, alkaline
 earth and transition metals, Al, Ga, In, Tl, Sn, Pb, Zn, Cd, Hg, the lanthanides and the actinides
@@ -9,6 +9,9 @@ A Debye temperature of kind "b_factor" reproduces a published Debye-Waller facto
 `b_280`, A^2), which is what a displacement needs. One of kind "calorimetric" is a low-temperature
 limit and understates the displacement at room temperature: by 18 % in the median of the 33 metals
 that have both, by 57 % in the worst, Zn. "estimated" marks the two without a measurement (Pm, Ac).
+
+Hydrogen, carbon, nitrogen and oxygen, which sit between the atoms of metals, have no such row:
+`LIGHT`.
 """
 
 from __future__ import annotations
@@ -16,16 +19,24 @@ from __future__ import annotations
 import csv
 from functools import lru_cache
 from importlib.resources import files
-from math import inf
+from math import inf, tanh
 
 import numpy as np
 
 HBAR = 1.054571817e-34
 BOLTZMANN = 1.380649e-23
 DALTON = 1.66053906892e-27
+ELECTRON_VOLT = 1.602176634e-19
 
 ROOM_TEMPERATURE = 300.0
 """K; crystals are taken to have it of which no other temperature is reported."""
+
+
+_LIGHT = {"H": (1, 1.008), "C": (6, 12.011), "N": (7, 14.007), "O": (8, 15.999)}
+"""Atomic number, and mass in Da as IUPAC abridges it (T. Prohaska et al., Pure Appl. Chem. 94
+(2022) 573, DOI 10.1515/pac-2019-0603)."""
+LIGHT = tuple(_LIGHT)
+"""Elements that are impurities between the atoms of metals, never hosts nor on their sites."""
 
 
 @lru_cache(maxsize=1)
@@ -49,8 +60,8 @@ def metals() -> tuple[str, ...]:
 
 
 def atomic_number(element: str) -> int:
-    """Atomic number. Raises ValueError for anything that is not in `metals()`."""
-    return int(_row(element)["atomic_number"])
+    """Atomic number. Raises ValueError for anything that is neither in `metals()` nor `LIGHT`."""
+    return _LIGHT[element][0] if element in _LIGHT else int(_row(element)["atomic_number"])
 
 
 def atomic_volume(element: str) -> float:
@@ -108,6 +119,22 @@ def debye_ratio(host: str, impurity: str, temperature: float) -> float:
     theta, masses = debye_temperature(host), (_mass(host), _mass(impurity))
     own = _debye_uiso(theta, masses[0], temperature)
     return _debye_uiso(theta * (masses[0] / masses[1]) ** 0.5, masses[1], temperature) / own
+
+
+def oscillator_uiso(element: str, energy: float, temperature: float) -> float:
+    """Mean square displacement U (A^2) of a light atom by one local mode, along that mode.
+
+    U = hbar^2 / (2 M E) * coth(E / (2 k T)), of a harmonic oscillator of mass M (B. T. M. Willis
+    and A. W. Pryor, Thermal Vibrations in Crystallography (1975), sect. 4).
+
+    Args:
+        element: of `LIGHT`.
+        energy: E of the mode, meV.
+        temperature: K, above 0.
+    """
+    quantum = 1e-3 * ELECTRON_VOLT * energy
+    at_rest = 1e20 * HBAR**2 / (2 * _LIGHT[element][1] * DALTON * quantum)
+    return at_rest / tanh(quantum / (2 * BOLTZMANN * temperature))
 
 
 def _mass(element: str) -> float:

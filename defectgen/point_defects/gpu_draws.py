@@ -20,7 +20,13 @@ from defectgen.point_defects.displacements import FARTHEST
 from defectgen.point_defects.place_draws import ORBITS, PlaceDraws, padded
 from defectgen.point_defects.random_words import normal, random_words, uniform
 from defectgen.point_defects.rules import number_of_defects, share_of_first, spans
-from defectgen.point_defects.settings import IMPURITY_KINDS, INTERSTITIAL_KINDS, KIND_SETS, KINDS
+from defectgen.point_defects.settings import (
+    IMPURITY_KINDS,
+    INTERSTITIAL_KINDS,
+    KIND_SETS,
+    KINDS,
+    DefectSettings,
+)
 from defectgen.point_defects.variants import HostSupercell, Variant
 from pdfcalc.crystals.displacements import Occupied
 from pdfcalc.pdf.lattice import Change
@@ -95,12 +101,9 @@ class DefectDraws:
         self._n_atoms = self._tensor([supercell.n_atoms for supercell in supercells])
         self._n_cells = int(np.prod(self._settings.supercell))
         elements = list(self._settings.impurities)
-        choices = [
-            [elements.index(one) for one in self._settings.impurities_of(host.element)]
-            for host in hosts
-        ]
-        self._n_choices = self._tensor([len(of_host) for of_host in choices])
-        self._choices = self._tensor(padded(choices))
+        choices, n_choices = _impurity_choices(self._settings, [host.element for host in hosts])
+        self._choices, self._n_choices = self._tensor(choices), self._tensor(n_choices)
+        self._lacks_impurity = (n_choices == 0) & _HOLDS[:, _IS_FOREIGN].any(axis=1)
         self._atomic_numbers = self._tensor([*map(atomic_number, elements), 0])
         # Behind the impurities' displacements comes that of the host's own atoms.
         uiso = [[one.uiso_of(element) for element in [*elements, None]] for one in supercells]
@@ -128,18 +131,20 @@ class DefectDraws:
             seeds: (B,) int64 seed of each row; any numbers.
 
         Raises:
-            ValueError: a label is none of the settings', or a host has no room for so many
-            interstitials. Only where its room is not certain beforehand is that looked for, which
-            waits for the device.
+            ValueError: a label is none of the settings', or a host is itself the only impurity or
+            has no room for so many interstitials. Only where its room is not certain beforehand is
+            that looked for, which waits for the device.
         """
         last = self._settings.n_labels - 1
         if len(label) and not 0 <= label.min() <= label.max() <= last:
             wrong = label.min() if label.min() < 0 else label.max()
             raise ValueError(f"label {wrong}: the kinds of defect are 0 to {last}")
+        for row in np.flatnonzero(self._lacks_impurity[host, label])[:1]:
+            self.supercells[host[row]].impurities_of(KIND_SETS[label[row]])
         hosts, labels = (torch.from_numpy(one).to(self.device) for one in (host, label))
         n_defects = self._draw_numbers(hosts, labels, seeds)
-        impurity = self._draw_impurity(hosts, self._is_foreign[labels], seeds)
-        place = self._draw_places(host, label, n_defects, seeds)
+        impurity = self._draw_impurity(hosts, labels, seeds)
+        place = self._draw_places(host, label, impurity, n_defects, seeds)
         column = torch.arange(place.shape[1], device=self.device)
         count = n_defects.sum(dim=1, keepdim=True)
         removed, added, put = (
@@ -198,9 +203,9 @@ class DefectDraws:
         first = torch.where(n_kinds == 2, share, count)[:, None]
         return self._is_first[labels] * first + self._is_second[labels] * (count[:, None] - first)
 
-    def _draw_impurity(self, hosts: Tensor, is_foreign: Tensor, seeds: Tensor) -> Tensor:
-        chosen = (_uniform(seeds, _IMPURITY) * self._n_choices[hosts]).long()
-        return torch.where(is_foreign, self._choices[hosts, chosen], -1)
+    def _draw_impurity(self, hosts: Tensor, labels: Tensor, seeds: Tensor) -> Tensor:
+        chosen = (_uniform(seeds, _IMPURITY) * self._n_choices[hosts, labels]).long()
+        return torch.where(self._is_foreign[labels], self._choices[hosts, chosen], -1)
 
     def _draw_uiso(self, hosts: Tensor, impurity: Tensor, seeds: Tensor) -> Tensor:
         median, scatter = self._uiso[hosts, impurity].unbind(1)
@@ -209,7 +214,12 @@ class DefectDraws:
         return median * (scatter * deviations).exp()
 
     def _draw_places(
-        self, host: np.ndarray, label: np.ndarray, n_defects: Tensor, seeds: Tensor
+        self,
+        host: np.ndarray,
+        label: np.ndarray,
+        impurity: Tensor,
+        n_defects: Tensor,
+        seeds: Tensor,
     ) -> Tensor:
         """(B, D) places as in `Draws`; what lies behind a row's defects has no meaning."""
         held = _HOLDS[label]
@@ -224,7 +234,7 @@ class DefectDraws:
         vacancies, own, substitutions, foreign = n_defects.unbind(1)
         n_on_host, n_between = vacancies + substitutions, own + foreign
         counts = torch.cat([n_on_host[first], n_between[second]])
-        found = self._places.draw(host[drawn], is_between, counts, seeds[rows])
+        found = self._places.draw(host[drawn], is_between, impurity[rows], counts, seeds[rows])
         place = found.new_zeros((len(host), found.shape[1]))
         place[first] = found[: len(on_host)]
         behind = found[len(on_host) :]
@@ -237,6 +247,20 @@ class DefectDraws:
         behind = behind.gather(1, column.clamp(min=0))
         place[second] = torch.where(column < 0, place[second], behind)
         return place
+
+
+def _impurity_choices(
+    settings: DefectSettings, hosts: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (H, C) of the impurities of hosts of these elements, and of each label how many of
+    the first ones (H, L) it draws from."""
+    every = [settings.impurities_of(element, ()) for element in hosts]
+    # The -1 keeps a column where there are none.
+    indices = padded([[*map(settings.impurities.index, of_host), -1] for of_host in every])
+    counts = [
+        [len(settings.impurities_of(element, kinds)) for kinds in KIND_SETS] for element in hosts
+    ]
+    return indices, np.array(counts)
 
 
 def random_seeds(n_rows: int, generator: torch.Generator) -> Tensor:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from defectgen.hosts.elements import LIGHT
 from defectgen.point_defects.cpu_draws import draw_apart
 from defectgen.point_defects.random_words import random_words
 from defectgen.point_defects.variants import HostSupercell
@@ -32,10 +33,11 @@ _BYTES_PER_PLACE = 64
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Host, kind of site, number of places and seed of rows, all on the device."""
+    """Host, kind of site, impurity, number of places and seed of rows, all on the device."""
 
     host: Tensor
     is_between: Tensor
+    impurity: Tensor
     count: Tensor
     seeds: Tensor
 
@@ -63,8 +65,9 @@ class PlaceDraws:
         self._n_cells = int(np.prod(self._repeats))
         self._most = np.array([supercell.most_defects for supercell in supercells])
         bounds, neighbours = zip(*map(_sublattices, supercells), strict=True)
-        self._n_orbits = self._tensor([len(ends) - 2 for ends in bounds])
-        self._bounds = self._tensor(padded(bounds)) * self._n_cells
+        # The last sublattice has no places, so that nothing is drawn there.
+        self._bounds = self._tensor(np.pad(padded(bounds), ((0, 0), (0, 1)))) * self._n_cells
+        self._is_open = self._tensor(_open_orbits(supercells))
         self._roomy = np.array(
             [
                 _has_room(ends, near, most, self._n_cells)
@@ -102,7 +105,12 @@ class PlaceDraws:
         return torch.as_tensor(np.asarray(values), device=self.device)
 
     def draw(
-        self, host: np.ndarray, is_between: np.ndarray, count: Tensor, seeds: Tensor
+        self,
+        host: np.ndarray,
+        is_between: np.ndarray,
+        impurity: Tensor,
+        count: Tensor,
+        seeds: Tensor,
     ) -> Tensor:
         """Different places of each of B rows, no more than its host's most defects.
 
@@ -110,6 +118,7 @@ class PlaceDraws:
             host: (B,) index of each row's host, in CPU memory.
             is_between: (B,) whether they are interstitial sites of one kind, none too near another,
                 and not host sites; in CPU memory.
+            impurity: (B,) index in the settings' list, -1 where there is none.
             count: (B,) number of places.
             seeds: (B,) int64.
 
@@ -123,7 +132,7 @@ class PlaceDraws:
         """
         place = torch.zeros((len(host), self._most.max()), dtype=torch.int64, device=self.device)
         between = torch.from_numpy(is_between).to(self.device)
-        rows = _Rows(torch.from_numpy(host).to(self.device), between, count, seeds)
+        rows = _Rows(torch.from_numpy(host).to(self.device), between, impurity, count, seeds)
         draw = self._draw_in_turn if self.device.type == "cpu" else self._draw_together
         for together in self._batches(host):
             hosts = host[together]
@@ -183,11 +192,12 @@ class PlaceDraws:
 
     def _in_order(self, rows: _Rows) -> Tensor:
         """(b, A) sublattices to draw on: the next one where there is no room on those before."""
-        orbits = torch.arange(self._bounds.shape[1] - 2, device=self.device)
+        is_open = self._is_open[rows.host, rows.impurity]
+        orbits = torch.arange(is_open.shape[1], device=self.device)
         keys = random_words(rows.seeds[:, None], orbits + ORBITS)
-        absent = orbits >= self._n_orbits[rows.host, None]
-        order = keys.masked_fill(absent, torch.iinfo(torch.int64).max).argsort(dim=1)
-        return (1 + order) * rows.is_between[:, None]
+        order = keys.masked_fill(~is_open, torch.iinfo(torch.int64).max).argsort(dim=1)
+        sublattices = torch.where(is_open.gather(1, order), 1 + order, self._bounds.shape[1] - 2)
+        return sublattices * rows.is_between[:, None]
 
     def _draw_on(
         self, sublattice: Tensor, most: int, rows: _Rows, keys: Tensor
@@ -215,6 +225,19 @@ class PlaceDraws:
             f"{self._supercells[host].host.id}: no room for so many interstitials; lower the "
             "fraction or the separation"
         )
+
+
+def _open_orbits(supercells: Sequence[HostSupercell]) -> np.ndarray:
+    """(H, E + 1, A) whether an impurity may use a host's kind of site; the last stands for none."""
+    elements = supercells[0].settings.impurities
+    most = max(len(supercell.orbits) for supercell in supercells)
+    is_open = np.zeros((len(supercells), len(elements) + 1, most), dtype=bool)
+    for row, supercell in zip(is_open, supercells, strict=True):
+        row[:, : len(supercell.orbits)] = True
+        for place, element in enumerate(elements):
+            if element in LIGHT:
+                row[place] = np.isin(np.arange(most), supercell.orbits_of(element))
+    return is_open
 
 
 def _sublattices(supercell: HostSupercell) -> tuple[np.ndarray, np.ndarray]:

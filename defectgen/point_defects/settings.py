@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from itertools import chain, combinations
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from defectgen.hosts.elements import metals
+from defectgen.hosts.elements import LIGHT, metals
 
 KINDS = ("vacancy", "self_interstitial", "substitution", "interstitial")
 """The kinds of point defect; kind k has label k + 1, and label 0 is the pristine host."""
@@ -58,12 +59,15 @@ class DefectSettings(BaseModel):
         (5, 5, 5), min_length=3, max_length=3, description="conventional cells along a, b, c"
     )
     impurities: tuple[str, ...] = Field(
-        default_factory=metals, min_length=2, description="each host draws from those it is not"
+        default_factory=metals,
+        min_length=1,
+        description="metals, and H, C, N or O for interstitials; each host draws from those it is "
+        "not",
     )
     impurity_uiso: Literal["element", "host"] = Field(
         "element",
-        description="whether foreign atoms vibrate as in their own metal, or about as the atoms of "
-        "the host, by mass and with a scatter",
+        description="whether foreign metal atoms vibrate as in their own metal, or about as the "
+        "atoms of the host, by mass and with a scatter",
     )
     separation: float = Field(
         0.8,
@@ -85,11 +89,14 @@ class DefectSettings(BaseModel):
 
     @field_validator("impurities")
     @classmethod
-    def _metals_in_order(cls, impurities: tuple[str, ...]) -> tuple[str, ...]:
-        known = metals()
+    def _known_in_order(cls, impurities: tuple[str, ...]) -> tuple[str, ...]:
+        # Metals come first, so that those of substitutions are the first ones of all.
+        known = (*metals(), *LIGHT)
         for element in impurities:
             if element not in known:
-                raise ValueError(f"{element!r} is not a metal of the element table")
+                raise ValueError(
+                    f"{element!r} is not a metal of the element table, nor {_listed(LIGHT)}"
+                )
         if len(set(impurities)) < len(impurities):
             raise ValueError("an impurity is named twice")
         return tuple(element for element in known if element in impurities)
@@ -106,6 +113,15 @@ class DefectSettings(BaseModel):
                 raise ValueError(f"{name} = {(low, high)}: need 0 < low <= high <= 0.5")
         if self.fractions and self.mixed_variants:
             raise ValueError("fractions are of one kind at a time: leave mixed_variants out")
+        return self
+
+    @model_validator(mode="after")
+    def _has_metals_to_substitute(self) -> DefectSettings:
+        if "substitution" in self.kinds and set(self.impurities) <= set(LIGHT):
+            raise ValueError(
+                f"impurities: {_listed(self.impurities)} sits between atoms only: leave "
+                "substitution out of kinds, or name a metal as well"
+            )
         return self
 
     @model_validator(mode="after")
@@ -143,9 +159,13 @@ class DefectSettings(BaseModel):
         """Of any kind."""
         return max(self.fraction_of((kind,))[1] for kind in self.kinds)
 
-    def impurities_of(self, element: str) -> tuple[str, ...]:
-        """The impurities that a host of this element draws from: those it is not."""
-        return tuple(impurity for impurity in self.impurities if impurity != element)
+    def impurities_of(self, element: str, kinds: Collection[str]) -> tuple[str, ...]:
+        """The impurities that a host of this element draws from for a variant of these kinds.
+
+        Those it is not, and metals alone where some of them are substitutions.
+        """
+        left_out = (element, *LIGHT) if "substitution" in kinds else (element,)
+        return tuple(impurity for impurity in self.impurities if impurity not in left_out)
 
     def kinds_of(self, variant: int) -> tuple[str, ...]:
         """The kinds that a variant holds, in the order of `KINDS`; none for the pristine host."""
@@ -157,3 +177,9 @@ class DefectSettings(BaseModel):
         pairs = list(combinations(self.kinds, 2))
         pair = pairs[(variant - n_single - 1) // self.mixed_variants]
         return tuple(sorted(pair, key=KINDS.index))
+
+
+def _listed(elements: tuple[str, ...]) -> str:
+    """As in "H, C or N"."""
+    *others, last = elements
+    return f"{', '.join(others)} or {last}" if others else last

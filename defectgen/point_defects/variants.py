@@ -10,13 +10,24 @@ from itertools import pairwise
 
 import numpy as np
 
-from defectgen.hosts.elements import debye_uiso
+from defectgen.hosts.elements import LIGHT, debye_uiso
 from defectgen.hosts.host import Host
-from defectgen.point_defects.displacements import Displacements, displacements_in
+from defectgen.point_defects.displacements import (
+    Displacements,
+    displacements_between,
+    displacements_in,
+)
 from defectgen.point_defects.rules import number_of_defects, share_of_first, spans
-from defectgen.point_defects.settings import IMPURITY_KINDS, KIND_SETS, KINDS, DefectSettings
+from defectgen.point_defects.settings import (
+    IMPURITY_KINDS,
+    KIND_SETS,
+    KINDS,
+    DefectSettings,
+    set_name,
+)
 from defectgen.samples import UnusableItem
 from defectgen.sites.interstitial import interstitial_sites
+from defectgen.sites.usual import usual_sites
 from pdfcalc.crystals.displacements import NOWHERE, Occupied, Sites
 from pdfcalc.crystals.structure import AtomicStructure
 from pdfcalc.pdf.lattice import Change, LatticeCrystal
@@ -57,14 +68,14 @@ class HostSupercell:
         """Variant `index`, drawn from (seed, host id, index) and nothing else.
 
         Raises:
-            UnusableItem: the host has no room for so many interstitials, or no number of defects
-            gives a fraction in the range.
+            UnusableItem: the host has no room for so many interstitials, is itself the only
+            impurity, or no number of defects gives a fraction in the range.
         """
         kinds = self.settings.kinds_of(index)
         rng = np.random.default_rng(_seed_sequence(seed, self.host.id, index))
         n_defects = self._draw_numbers(rng, kinds)
-        impurity = self._draw_impurity(rng) if set(kinds) & set(IMPURITY_KINDS) else None
-        places = self._draw_places(rng, *n_defects)
+        impurity = self._draw_impurity(rng, kinds) if set(kinds) & set(IMPURITY_KINDS) else None
+        places = self._draw_places(rng, n_defects, self.orbits_of(impurity))
         uiso = self.uiso_of(impurity).at(rng)
         return self.variant_of(KIND_SETS.index(kinds), n_defects, impurity, uiso, places)
 
@@ -95,9 +106,33 @@ class HostSupercell:
         """Uiso of foreign atoms, or of the host's own where there is no impurity."""
         if impurity is None:
             return Displacements(self.host.uiso)
+        if impurity in LIGHT:
+            site = self.orbits[self.orbits_of(impurity)[0]]
+            return displacements_between(self.host, impurity, site.coordination)
         if self.settings.impurity_uiso == "element":
             return Displacements(debye_uiso(impurity, self.host.kelvin))
         return displacements_in(self.host, impurity)
+
+    def orbits_of(self, impurity: str | None) -> tuple[int, ...]:
+        """Kinds of interstitial site that a variant with this impurity may use: places in `orbits`.
+
+        All, but for light atoms, which have their usual sites.
+        """
+        usual = usual_sites(self.host, impurity, self.orbits) if impurity in LIGHT else self.orbits
+        return tuple(place for place, site in enumerate(self.orbits) if site in usual)
+
+    def impurities_of(self, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        """What a variant of these kinds draws its impurity from.
+
+        Raises:
+            UnusableItem: there is none that the host is not.
+        """
+        if choices := self.settings.impurities_of(self.host.element, kinds):
+            return choices
+        raise UnusableItem(
+            f"{self.host.id}: {self.host.element} is the only impurity that can be a "
+            f"{set_name(kinds)}, and the host's own element; name another or leave this host out"
+        )
 
     def atoms(self, variant: Variant) -> AtomicStructure:
         """The atoms of a variant in the supercell."""
@@ -145,37 +180,35 @@ class HostSupercell:
         numbers = dict(zip(kinds, (first, total - first), strict=False))
         return tuple(numbers.get(kind, 0) for kind in KINDS)
 
-    def _draw_impurity(self, rng: np.random.Generator) -> str:
-        choices = self.settings.impurities_of(self.host.element)
+    def _draw_impurity(self, rng: np.random.Generator, kinds: tuple[str, ...]) -> str:
+        choices = self.impurities_of(kinds)
         return choices[rng.integers(len(choices))]
 
     def _draw_places(
-        self,
-        rng: np.random.Generator,
-        vacancies: int,
-        self_interstitials: int,
-        substitutions: int,
-        interstitials: int,
+        self, rng: np.random.Generator, n_defects: tuple[int, ...], orbits: tuple[int, ...]
     ) -> Occupied:
-        """A place for each defect, in the order of `rules.spans`."""
+        """A place for each defect, in the order of `rules.spans`; interstitials on these orbits."""
+        vacancies, self_interstitials, substitutions, interstitials = n_defects
         on_host = between = NOWHERE
         if vacancies + substitutions:
             chosen = rng.permutation(self.n_atoms)[: vacancies + substitutions]
             on_host = self.host_places[chosen]
         if self_interstitials + interstitials:
-            between = self._draw_interstitials(rng, self_interstitials + interstitials)
+            between = self._draw_interstitials(rng, self_interstitials + interstitials, orbits)
         if self_interstitials and interstitials:
             # The first that were put had more room around them.
             between = between[rng.permutation(len(between.site))]
         own, foreign = between[:self_interstitials], between[self_interstitials:]
         return _joined(on_host, foreign, own)
 
-    def _draw_interstitials(self, rng: np.random.Generator, count: int) -> Occupied:
+    def _draw_interstitials(
+        self, rng: np.random.Generator, count: int, orbits: tuple[int, ...]
+    ) -> Occupied:
         """Interstitials on one kind of site, put at random where none is too near.
 
         Other kinds of site are tried in a random order where the first has no room.
         """
-        for orbit in rng.permutation(len(self.orbits)):
+        for orbit in rng.permutation(orbits):
             places = self.interstitial_places[orbit]
             shuffled = places[rng.permutation(len(places.site))]
             chosen = self.crystal.sites.first_apart(shuffled, self.too_near, count)

@@ -38,6 +38,7 @@ class Defect(NamedTuple):
         direction: (3,) along which a dumbbell lies, in cell vectors; zero for any other defect.
         volume: by which it makes the crystal larger, in atomic volumes.
         contraction: on an atom's site, as of `push_from_site`.
+        pushed: between atoms, the volume at which these have moved as `push_around` has it.
     """
 
     site: int
@@ -45,6 +46,7 @@ class Defect(NamedTuple):
     direction: tuple[int, int, int]
     volume: float
     contraction: float | None = None
+    pushed: float = MEAN.self_interstitial
 
 
 class DisplacementField:
@@ -72,6 +74,18 @@ class DisplacementField:
         )
 
     @property
+    def atomic_volume(self) -> float:
+        """Volume of the crystal for each atom, A^3."""
+        return float(self.unit**3 * abs(np.linalg.det(self._lattice)) / len(self._atoms))
+
+    def hole(self, site: int) -> float:
+        """Radius of the largest sphere about a site, A, atoms being half a nearest neighbour's
+        distance large."""
+        near = self.nearest(site)
+        vector = (self._atoms[near.site[0]] + near.cell[0] - self._frac[site]) @ self._lattice
+        return self.unit * (float(np.linalg.norm(vector)) - 0.5)
+
+    @property
     def dumbbells(self) -> tuple[tuple[int, int, int], ...]:
         """Directions of the dumbbells that self-interstitials form; empty where none are known."""
         return _DUMBBELLS.get(self.space_group, ())
@@ -90,7 +104,7 @@ class DisplacementField:
         if defect.site < len(self._atoms) and not any(defect.direction):
             return push_from_site(defect.site, defect.contraction, self._statics)
         centre, split = self._frac[defect.site], self._split(defect.direction)
-        return _push_around(centre.tobytes(), split.tobytes(), self._statics)
+        return _push_around(centre.tobytes(), split.tobytes(), defect.pushed, self._statics)
 
     def nearest(self, site: int) -> Occupied:
         """The atoms nearest to one of the crystal's sites in cell 0, but for one on it."""
@@ -115,9 +129,7 @@ def _statics(frac: bytes, lattice: bytes, constants: bytes, repeats: bytes) -> S
 
 
 @lru_cache(maxsize=256)
-def _push_around(centre: bytes, split: bytes, statics: Statics) -> Push:
-    # Atoms around any interstitial are taken to have moved as by the host's own.
-    volume = MEAN.self_interstitial
+def _push_around(centre: bytes, split: bytes, volume: float, statics: Statics) -> Push:
     return push_around(np.frombuffer(centre), np.frombuffer(split), volume, statics)
 
 

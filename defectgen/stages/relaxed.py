@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic import Field as Setting
 
+from defectgen.hosts.elements import LIGHT
 from defectgen.relaxation import volumes
 from defectgen.relaxation.field import Defect, DisplacementField
 from defectgen.samples import Coordinate, Field, LatticeView, Resources, Sample, UnusableItem
@@ -154,14 +155,24 @@ def _defects(
         if _key(site, cell) not in replaced:
             yield Defect(site, cell, _NO_DIRECTION, vacancy, contraction)
     for site, cell in _each(change.added):
-        of_kind = volumes.substitution if site < crystal.n_filled else volumes.interstitial
-        yield Defect(site, cell, _NO_DIRECTION, of_kind(crystal.element, change.element))
+        yield _foreign(view, field, site, cell)
     for dumbbell in dumbbells:
         yield Defect(dumbbell.site, dumbbell.cell, dumbbell.direction, self_interstitial)
     paired = {dumbbell.own for dumbbell in dumbbells}
     for own, (site, cell) in enumerate(_each(change.own)):
         if own not in paired:
             yield Defect(site, cell, _NO_DIRECTION, self_interstitial)
+
+
+def _foreign(view: LatticeView, field: DisplacementField, site: int, cell: np.ndarray) -> Defect:
+    host, impurity = view.crystal.element, view.change.element
+    if impurity not in LIGHT:
+        of_kind = volumes.substitution if site < view.crystal.n_filled else volumes.interstitial
+        return Defect(site, cell, _NO_DIRECTION, of_kind(host, impurity))
+    volume = volumes.light_interstitial(impurity, host, field.space_group, field.hole(site))
+    found = Defect(site, cell, _NO_DIRECTION, volume / field.atomic_volume)
+    # Hydrogen's forces reach as far as those of large atoms (docs/stages.md).
+    return found if impurity == "H" else found._replace(pushed=found.volume)
 
 
 def _moved(

@@ -290,6 +290,15 @@ def test_a_host_that_fails_is_quarantined_alone(tmp_path):
             "[pdf]\nscattering = 'neutron'\n[defects]\nimpurities = ['Cu', 'Ac']",
             "no neutron scattering length is tabulated for Ac: leave it out",
         ),
+        (
+            "[pdf]\nscattering = 'neutron'\n[defects]\nimpurities = ['Gd']",
+            "length depends on the energy, and none is tabulated for Gd: leave it out",
+        ),
+        (
+            "[defects]\nimpurities = ['N', 'C']",
+            "C or N sits between atoms only: leave substitution out of kinds",
+        ),
+        ("[defects]\nimpurities = ['Si']", "'Si' is not a metal of the element table, nor H, C, N"),
     ],
 )
 def test_mistakes_in_the_description_are_named(tmp_path, text, message):
@@ -308,6 +317,61 @@ def test_neutrons_take_impurities_that_scatter_them(tmp_path):
     assert set(SMALL.defects.impurities) - set(description.defects.impurities) == unknown
     assert run_serial(tmp_path / "store.zarr", description).quarantined == ()
     assert Store(tmp_path / "store.zarr").description == description
+
+
+LIGHT = """
+[library]
+source = "{library}"
+[defects]
+kinds = ["vacancy", "interstitial"]
+impurities = ["{impurity}"]
+impurity_uiso = "host"
+variants_per_kind = 1
+fraction = [0.01, 0.02]
+separation = 2.0
+supercell = [3, 3, 3]
+[[stage]]
+name = "relaxed"
+[pdf]
+points = 60
+rmax = 12.0
+scattering = "{scattering}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("impurity", "host", "scattering"), [("H", "Pd", "neutron"), ("C", "Fe", "xray")]
+)
+def test_stores_of_one_light_impurity_are_sound(tmp_path, impurity, host, scattering):
+    hosts = [one for one in embedded_library(published_only=True) if one.element == host]
+    write_library(tmp_path / "library.json", hosts[:1])
+    text = LIGHT.format(library=tmp_path / "library.json", impurity=impurity, scattering=scattering)
+    (tmp_path / "run.toml").write_text(text)
+    summary = run_serial(tmp_path / "store.zarr", read_description(tmp_path / "run.toml"))
+    assert summary.quarantined == ()
+    found = verify(tmp_path / "store.zarr")
+    assert (found["ok"], found["n_pdfs"]) == (True, 3)
+    store = Store(tmp_path / "store.zarr")
+    number = {"H": 1, "C": 6}[impurity]
+    assert np.asarray(store.array("impurity")).tolist() == [[0, 0, number]]
+    strain = np.asarray(store.array("volume_strain"))
+    assert strain[0, 1] < 0 < strain[0, 2]
+    assert (atoms_of_row(tmp_path / "store.zarr", 0, 2).elements == impurity).any()
+
+
+def test_a_host_of_the_only_impurity_is_quarantined(tmp_path):
+    hosts = {one.element: one for one in embedded_library() if one.element in ("Cu", "Ni")}
+    write_library(tmp_path / "library.json", list(hosts.values()))
+    source = {"library": {"source": str(tmp_path / "library.json")}}
+    wanted = RunDescription.model_validate(source | {"defects": {"impurities": ["Cu"]}})
+    summary = run_serial(tmp_path / "store.zarr", wanted)
+    assert [(one.id, one.reason) for one in summary.quarantined] == [
+        (
+            hosts["Cu"].id,
+            f"{hosts['Cu'].id}: Cu is the only impurity that can be a substitution, and the host's "
+            "own element; name another or leave this host out",
+        )
+    ]
 
 
 def test_a_run_without_a_sound_host_fails_in_one_line(bench):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from defectgen.hosts.host import Host
-from defectgen.point_defects.settings import KINDS
 from pdfcalc.measured.refinement import Refinement
 from train.measured.limits import MOST, Bound, Change, Left, changes, defects_of
 from train.measured.notes import refusals_of
@@ -135,7 +134,8 @@ def analyse_files(
 
     Args:
         reference: a measurement of the undamaged sample on the same instrument.
-        impurities: elements to look for; None for all metals.
+        impurities: elements to look for, with H, C, N and O between atoms only; None for all
+            metals.
         given: as of `measured_parameters`.
         fixed: as of `refine_host`.
 
@@ -184,12 +184,12 @@ def analysis_of(
 def limits_of(
     host: Host, found: Refinement, left: Left, defects: Sequence[tuple[str, str | None]]
 ) -> dict[str, dict[str, KindLimit]]:
-    """By kind and element, for a refined host."""
+    """By kind and element, for a refined host; without kinds that none of the defects is of."""
     fits: dict[tuple[str, str], list[tuple[Change, Bound]]] = {}
     for change in changes(host, found, defects):
         of = fits.setdefault((change.kind, change.element or ""), [])
         of.append((change, left.fit(change)))
-    limits: dict[str, dict[str, KindLimit]] = {kind: {} for kind in KINDS}
+    limits: dict[str, dict[str, KindLimit]] = {kind: {} for kind, _ in defects}
     for (kind, element), every in fits.items():
         relaxed = [bound for change, bound in every if change.amplitude]
         rigid = [bound for change, bound in every if not change.amplitude]

@@ -75,7 +75,7 @@ def _of_elements(by_element: dict[str, KindLimit]) -> str:
     seen = [bound for bound in bounds.values() if bound is not None]
     parts = []
     if seen:
-        parts.append(f"by one of {len(seen)} metals {_percent(max(seen))}")
+        parts.append(f"by one of {len(seen)} elements {_percent(max(seen))}")
     if unseen:
         some = ", ".join(unseen[:_SHOWN]) + (", ..." if len(unseen) > _SHOWN else "")
         parts.append(f"by one of {len(unseen)} ({some}) {_percent(None)}")

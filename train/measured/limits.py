@@ -18,6 +18,7 @@ from scipy.linalg import orth
 from scipy.stats import chi2
 from scipy.stats import t as student
 
+from defectgen.hosts.elements import LIGHT, metals
 from defectgen.hosts.host import Host
 from defectgen.point_defects.settings import IMPURITY_KINDS, KINDS, DefectSettings
 from defectgen.samples import Resources, Sample, UnusableItem
@@ -97,23 +98,29 @@ class Bound:
 def defects_of(
     host: Host, scattering: str, impurities: Sequence[str] | None
 ) -> list[tuple[str, str | None]]:
-    """All kinds of defect, each with some impurities; None: all metals that such radiation sees.
+    """All kinds of defect, each with the impurities that it can have of some.
+
+    Args:
+        impurities: None: all metals that such radiation sees.
 
     Raises:
         ValueError: one of the impurities can't be one.
     """
-    metals = DefectSettings().impurities_of(host.element)
+    every = DefectSettings(impurities=(*metals(), *LIGHT))
+    by_kind = {kind: every.impurities_of(host.element, (kind,)) for kind in IMPURITY_KINDS}
     for one in impurities or ():
-        if one not in metals:
-            raise ValueError(f"--impurity {one}: is none of {', '.join(metals)}")
+        if one not in by_kind["interstitial"]:
+            raise ValueError(f"--impurity {one}: is none of {', '.join(by_kind['interstitial'])}")
         if why := lack_of(one, scattering):
             raise ValueError(f"--impurity {one}: {why}")
-    seen = impurities or [one for one in metals if lack_of(one, scattering) is None]
-    return [
-        (kind, element)
-        for kind in KINDS
-        for element in (seen if kind in IMPURITY_KINDS else [None])
-    ]
+    seen = impurities or [one for one in metals() if lack_of(one, scattering) is None]
+    found: list[tuple[str, str | None]] = []
+    for kind in KINDS:
+        if kind in IMPURITY_KINDS:
+            found += [(kind, element) for element in seen if element in by_kind[kind]]
+        else:
+            found.append((kind, None))
+    return found
 
 
 def changes(
@@ -154,8 +161,7 @@ def _samples(kind: str, element: str | None, host: Host) -> list[Sample]:
         "separation": 2.0,
     }
     if element is not None:
-        # Two at least are asked for, of which the host's own is none.
-        settings["impurities"] = [element, host.element]
+        settings["impurities"] = [element]
     return Defects(defects=DefectSettings.model_validate(settings)).draw(host, 0)[1:]
 
 

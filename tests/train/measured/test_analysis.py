@@ -12,13 +12,14 @@ from crystals import fcc_cif
 from scipy.interpolate import CubicSpline
 from typer.testing import CliRunner
 
+from defectgen.hosts.elements import metals
 from defectgen.hosts.library import embedded_library
 from defectgen.samples import Resources
 from defectgen.sources.defects import Defects
 from defectgen.stages.relaxed import Relaxed
 from pdfcalc import PDFParameters, calculate_pdf, write_gr
 from train.cli import app
-from train.measured.limits import MOST
+from train.measured.limits import MOST, defects_of
 
 INSTRUMENT = PDFParameters(rmin=0, rmax=28.0, qmin=0.6, qmax=25.0, qdamp=0.03, qbroad=0.01)
 KINDS = ("vacancy", "self_interstitial", "substitution", "interstitial")
@@ -62,9 +63,9 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def analyse(folder: Path, *words: object, structure: str = "copper.cif"):
+def analyse(folder: Path, *words: object, structure: str = "copper.cif", impurity: str = "Au"):
     names = [str(folder / w) if str(w).endswith(".gr") else str(w) for w in words]
-    arguments = ["analyse", str(folder / structure), *names, "--impurity", "Au"]
+    arguments = ["analyse", str(folder / structure), *names, "--impurity", impurity]
     return CliRunner().invoke(app, arguments)
 
 
@@ -101,6 +102,29 @@ def test_what_is_there_is_found_and_below_its_limit(found):
     own = damaged["limits"]["self_interstitial"]
     assert own["fraction_95"] > 0.006
     assert own["significance"] > 5
+
+
+def test_light_impurities_can_only_be_interstitials():
+    copper = next(h for h in embedded_library() if h.element == "Cu")
+    own = [("vacancy", None), ("self_interstitial", None)]
+    assert defects_of(copper, "neutron", ["C"]) == [*own, ("interstitial", "C")]
+    foreign = [("substitution", "Au"), ("interstitial", "H"), ("interstitial", "Au")]
+    assert defects_of(copper, "neutron", ["H", "Au"]) == [*own, *foreign]
+    elements = {element for _, element in defects_of(copper, "xray", None)}
+    assert elements == {None, *metals()} - {"Cu"}
+    for impurity in ("Cu", "Gd", "Si"):
+        with pytest.raises(ValueError, match=f"--impurity {impurity}: "):
+            defects_of(copper, "neutron", [impurity])
+
+
+@pytest.mark.slow
+def test_light_impurities_are_looked_for_between_atoms(folder):
+    (one,) = records(analyse(folder, "perfect.gr", "--json", impurity="C"))
+    vacancy, own, between = one["limits"].items()
+    assert (vacancy[0], own[0], between[0]) == ("vacancy", "self_interstitial", "interstitial")
+    assert list(between[1]["elements"]) == ["C"]
+    assert one["verdict"] == "no evidence"
+    assert 0 < between[1]["fraction_95"] < MOST
 
 
 @pytest.mark.slow

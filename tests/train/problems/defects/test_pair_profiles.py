@@ -126,7 +126,7 @@ def test_two_kinds_of_one_displacement_come_to_two_numbers(name, z):
     first_orbit = len(host.frac) + len(supercell.orbits[0].frac)
     changes = []
     while len(changes) < 200:
-        places = supercell._draw_places(rng, *MIXTURES[name])
+        places = supercell._draw_places(rng, MIXTURES[name], supercell.orbits_of(None))
         if places.site.max() < first_orbit:
             change = supercell.change_of(
                 MIXTURES[name], "Pb", supercell.uiso_of("Pb").median, places
