@@ -20,7 +20,13 @@ from defectgen.point_defects.displacements import FARTHEST
 from defectgen.point_defects.place_draws import ORBITS, PlaceDraws, padded
 from defectgen.point_defects.random_words import normal, random_words, uniform
 from defectgen.point_defects.rules import number_of_defects, share_of_first, spans
-from defectgen.point_defects.settings import IMPURITY_KINDS, INTERSTITIAL_KINDS, KIND_SETS, KINDS
+from defectgen.point_defects.settings import (
+    IMPURITY_KINDS,
+    INTERSTITIAL_KINDS,
+    KIND_SETS,
+    KINDS,
+    DefectSettings,
+)
 from defectgen.point_defects.variants import HostSupercell, Variant
 from pdfcalc.crystals.displacements import Occupied
 from pdfcalc.pdf.lattice import Change
@@ -251,6 +257,20 @@ class DefectDraws:
         behind = behind.gather(1, column.clamp(min=0))
         place[second] = torch.where(column < 0, place[second], behind)
         return place
+
+
+def _impurity_choices(
+    settings: DefectSettings, hosts: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (H, C) of the impurities of hosts of these elements, and of each label how many of
+    the first ones (H, L) it draws from."""
+    every = [settings.impurities_of(element, ()) for element in hosts]
+    # The -1 keeps a column where there are none.
+    indices = padded([[*map(settings.impurities.index, of_host), -1] for of_host in every])
+    counts = [
+        [len(settings.impurities_of(element, kinds)) for kinds in KIND_SETS] for element in hosts
+    ]
+    return indices, np.array(counts)
 
 
 def random_seeds(n_rows: int, generator: torch.Generator) -> Tensor:

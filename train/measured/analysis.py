@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from defectgen.hosts.host import Host
-from defectgen.point_defects.settings import KINDS
 from pdfcalc.measured.refinement import Refinement
 from train.measured.limits import MOST, Bound, Change, Left, changes, defects_of, less_faults
 from train.measured.notes import notes_on_range, notes_on_scores, refusals_of
@@ -170,7 +169,8 @@ def analyse_files(
 
     Args:
         reference: a measurement of the undamaged sample on the same instrument.
-        impurities: elements to look for; None for all metals.
+        impurities: elements to look for, with H, C, N and O between atoms only; None for all
+            metals.
         given: as of `measured_parameters`.
         fixed: as of `refine_host`.
 

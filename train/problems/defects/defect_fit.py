@@ -54,7 +54,7 @@ class KindFit:
     Args:
         fraction: of host atoms: median and standard deviation.
         elements: probability of each impurity, likeliest first, those above 1 %; empty where the
-            kind has none. All metals of the settings are as likely beforehand.
+            kind has none. All of the settings are as likely beforehand.
         log_evidence: ln of the mean likelihood over all fractions, elements and kinds of site, to
             be compared with that of other kinds.
         change: (R,) what the best fraction and element do to G(r), less what a refinement of the
@@ -198,11 +198,11 @@ class DefectFit:
         variance = of_fraction @ (x - median) ** 2 + x[1] ** 2 / 12
         elements = {}
         if kind in IMPURITY_KINDS:
-            names = [atom.element for atom in self._foreign]
+            names = [atom.element for atom in self._atoms[kind]]
             ranked = sorted(zip(of_element.tolist(), names, strict=True), reverse=True)
             elements = {name: p for p, name in ranked if p >= _LEAST_SHOWN}
         best = np.unravel_index(log_likelihood.argmax(), log_likelihood.shape)
-        evidence = float(total) - math.log(log_likelihood.size)
+        evidence = float(total) - math.log(len(self._x))
         # A view would keep all that is expected of a host, some 60 MB of each.
         change = expected[best].copy()
         most = expected[best[:-1]][-1]
@@ -210,17 +210,31 @@ class DefectFit:
             variance += (self._scale * x[-1] * float(most @ scale) / power) ** 2
         return KindFit((median, math.sqrt(variance)), elements, evidence, change)
 
+    def _log_priors(self, kind: str) -> np.ndarray:
+        """(orbits, elements) ln of the probability beforehand: each kind of site that an element
+        may have is as likely."""
+        atoms, foreign = self._atoms[kind], kind in IMPURITY_KINDS
+        if kind not in INTERSTITIAL_KINDS:
+            return np.full((1, len(atoms)), -math.log(len(atoms)))
+        priors = np.full((len(self._supercell.orbits), len(atoms)), -np.inf)
+        for place, atom in enumerate(atoms):
+            open_ = list(self._supercell.orbits_of(atom.element if foreign else None))
+            priors[open_, place] = -math.log(len(open_) * len(atoms))
+        return priors
+
     @cached_property
     def _means(self) -> dict[str, np.ndarray]:
         """(orbits, elements, fractions, R) mean change of G(r) by each kind, 1/A^2."""
         host_uiso = self._supercell.host.uiso
-        displacements = [host_uiso, *(atom.uiso for atom in self._foreign)]
+        displacements = [
+            host_uiso,
+            *(atom.uiso for atoms in self._atoms.values() for atom in atoms),
+        ]
         bounds = 2 * min(displacements), 2 * max(displacements)
         profiles = PairProfiles(self._supercell, self._pdf, bounds, self._repeated)
         pristine = profiles.mean_pdf(
             profiles.vacancies(np.zeros(1)), profiles.profiles((host_uiso, host_uiso))
         )
-        own = _Atom(self._supercell.host.element, 1.0, host_uiso)
         means = {}
         for kind in self._supercell.settings.kinds:
             n = self._x[kind] * profiles.n_atoms
@@ -255,8 +269,8 @@ class DefectFit:
         return np.concatenate(states)
 
 
-def _foreign_atoms(supercell: HostSupercell, pdf: PDFSettings) -> Iterator[_Atom]:
-    """The impurities, but for those of no tabulated neutron scattering length."""
+def _foreign_atoms(supercell: HostSupercell, pdf: PDFSettings, kind: str) -> Iterator[_Atom]:
+    """The impurities of a kind, but for those of no tabulated neutron scattering length."""
     parameters, host = pdf.parameters, supercell.host
     power = parameters.scattering_power(host.element)
     for element in supercell.settings.impurities_of(host.element, KINDS):

@@ -69,6 +69,28 @@ def test_kind_fraction_and_element_are_found(element):
     assert all(not fit.elements for fit, kind in zip(own, kinds, strict=True) if kind == KINDS[0])
 
 
+def test_light_elements_are_found_on_their_sites():
+    """Of mixed impurities; none of them is taken for a substitution."""
+    defects = DEFECTS.model_copy(update={"impurities": ("Ag", "H", "C", "O")})
+    stream = VariantStream([host_of("Cu")], defects, PDF)
+    label = np.append(0, np.repeat([3, 4], 12))
+    g, rows = stream.draw(0 * label, label, torch.arange(len(label)))
+    fits = DefectFit(host_of("Cu"), defects, PDF, SHARED)(*_split(g))
+    for row, of_row in enumerate(fits, start=1):
+        variant = stream.draws.variant(rows, row)
+        kind = KINDS[variant.label - 1]
+        assert list(of_row["substitution"].elements) == ["Ag"]
+        assert max(of_row, key=lambda one: of_row[one].log_evidence) == kind
+        assert next(iter(of_row[kind].elements)) == variant.impurity
+
+
+def test_a_host_that_is_the_only_impurity_has_no_such_kinds():
+    pristine, defective, _, _ = drawn("Cu")
+    only = DEFECTS.model_copy(update={"impurities": ("Cu",)})
+    (fits,) = DefectFit(host_of("Cu"), only, PDF, SHARED)(pristine, defective[:1])
+    assert list(fits) == ["vacancy", "self_interstitial"]
+
+
 def test_the_change_of_the_best_fit_is_that_of_the_trace():
     pristine, defective, _, _ = drawn("Cu")
     interstitial = defective[-1]

@@ -190,3 +190,22 @@ def test_fresh_draws_of_relaxed_samples_are_refused(tmp_path):
     assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match="changed by relaxed"):
         FreshDraws.of_store(bench.store, Variation(), 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("draws", ["store", "streaming"])
+def test_stores_of_light_impurities_are_learned_from(tmp_path, draws):
+    bench = Bench(tmp_path)
+    light = '[defects]\nfraction = [0.05, 0.3]\nkinds = ["vacancy", "interstitial"]\n'
+    light += 'impurities = ["H", "C"]'
+    bench.run_toml.write_text(TOML.replace("[defects]", light))
+    out = bench.generate()
+    assert out.returncode == 0, out.stderr
+    arguments = ["train", str(bench.store), "--out", str(tmp_path / "run"), "--epochs", "1"]
+    recipe = ["--recipe", "ideal", "--draws", draws]
+    result = CliRunner().invoke(app, [*arguments, *recipe])
+    assert result.exit_code == 0, result.output
+    evaluate = ["evaluate", str(tmp_path / "run"), str(bench.store), "--json", "--fit"]
+    scores = CliRunner().invoke(app, evaluate)
+    assert scores.exit_code == 0, scores.output
+    assert json.loads(scores.stdout)["fit"]["accuracy"] > 0.9
