@@ -101,18 +101,8 @@ class DefectDraws:
         self._n_atoms = self._tensor([supercell.n_atoms for supercell in supercells])
         self._n_cells = int(np.prod(self._settings.supercell))
         elements = list(self._settings.impurities)
-        # What a kind draws from are the first of all that a host has.
-        choices = [self._settings.impurities_of(host.element, ()) for host in hosts]
-        self._choices = self._tensor(
-            padded([[*map(elements.index, of_host), -1] for of_host in choices])
-        )
-        n_choices = np.array(
-            [
-                [len(self._settings.impurities_of(host.element, kinds)) for kinds in KIND_SETS]
-                for host in hosts
-            ]
-        )
-        self._n_choices = self._tensor(n_choices)
+        choices, n_choices = _impurity_choices(self._settings, [host.element for host in hosts])
+        self._choices, self._n_choices = self._tensor(choices), self._tensor(n_choices)
         self._lacks_impurity = (n_choices == 0) & _HOLDS[:, _IS_FOREIGN].any(axis=1)
         self._atomic_numbers = self._tensor([*map(atomic_number, elements), 0])
         # Behind the impurities' displacements comes that of the host's own atoms.

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from defectgen.hosts.elements import LIGHT
 from defectgen.hosts.host import Host
 from defectgen.point_defects.settings import IMPURITY_KINDS, DefectSettings, kinds_named
 from hpc.observables.pdf import PDFSettings
@@ -183,7 +182,7 @@ class Predictor:
         scaled: np.ndarray,
     ) -> dict[str, KindFit]:
         """Fits of each kind of defect to what parts the measured trace (R,) from the host's."""
-        if host is None or self._instrument is None or self._has_light_atoms:
+        if host is None or self._instrument is None:
             return {}
         names = ("qmin", "qmax", "qdamp", "qbroad", "scattering")
         refined = {name: getattr(found.parameters, name) for name in names}
@@ -193,11 +192,6 @@ class Predictor:
         fit = DefectFit(host, self._defects, pdf, inputs, repeated=False)
         (fits,) = fit(calculated, scaled[None])
         return fits
-
-    @property
-    def _has_light_atoms(self) -> bool:
-        """Of which fits know nothing."""
-        return bool(set(self._defects.impurities) & set(LIGHT))
 
     def _answer(self, outputs: Outputs) -> dict[str, Any]:
         """The fields of `Opinion` that come from the network's outputs for one pair."""

@@ -12,14 +12,13 @@ from crystals import fcc_cif
 from scipy.interpolate import CubicSpline
 from typer.testing import CliRunner
 
-from defectgen.hosts.elements import metals
 from defectgen.hosts.library import embedded_library
 from defectgen.samples import Resources
 from defectgen.sources.defects import Defects
 from defectgen.stages.relaxed import Relaxed
 from pdfcalc import PDFParameters, calculate_pdf, write_gr
 from train.cli import app
-from train.measured.limits import MOST, defects_of
+from train.measured.limits import MOST
 
 INSTRUMENT = PDFParameters(rmin=0, rmax=28.0, qmin=0.6, qmax=25.0, qdamp=0.03, qbroad=0.01)
 KINDS = ("vacancy", "self_interstitial", "substitution", "interstitial")

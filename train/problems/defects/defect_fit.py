@@ -21,7 +21,6 @@ from defectgen.hosts.host import Host
 from defectgen.point_defects.settings import (
     IMPURITY_KINDS,
     INTERSTITIAL_KINDS,
-    KINDS,
     DefectSettings,
 )
 from defectgen.point_defects.variants import HostSupercell
@@ -119,13 +118,22 @@ class DefectFit:
         self._r, self._inputs = r, inputs
         if inputs.scaling == "trace" and "scale" not in inputs.absorbed:
             self._inputs = PairInput("shared", (*inputs.absorbed, "scale"), r.tolist())
-        self._foreign = list(_foreign_atoms(self._supercell, pdf))
+        own = _Atom(host.element, 1.0, host.uiso)
+        self._atoms = {
+            kind: atoms
+            for kind in defects.kinds
+            if (
+                atoms := list(_foreign_atoms(self._supercell, pdf, kind))
+                if kind in IMPURITY_KINDS
+                else [own]
+            )
+        }
+        """Of defects of each kind that there can be; vacancies count as the host's own."""
         self._additions: RelaxedAdditions | None = None
         most = dict.fromkeys(defects.kinds, defects.highest_fraction)
         n_fractions = _FRACTIONS
         if relaxed is not None:
-            known = {"impurities": tuple(atom.element for atom in self._foreign)}
-            means = RelaxedMeans(host, defects.model_copy(update=known), pdf, relaxed, _DRAWS)
+            means = RelaxedMeans(host, self._with_known(defects), pdf, relaxed, _DRAWS)
             self._additions = RelaxedAdditions(means, relaxed.amplitude)
             most = {kind: defects.fraction_of((kind,))[1] for kind in defects.kinds}
             n_fractions = _FRACTIONS_OF_RELAXED
@@ -190,6 +198,9 @@ class DefectFit:
         Args:
             scale: (R,) what is left of a change of the scale, relative.
         """
+        priors = self._log_priors(kind)
+        amplitudes = len(log_likelihood) // len(priors)
+        log_likelihood = log_likelihood + np.repeat(priors, amplitudes, axis=0)[..., None]
         total = logsumexp(log_likelihood)
         posterior = np.exp(log_likelihood - total).sum(axis=0)
         of_fraction, of_element = posterior.sum(axis=0), posterior.sum(axis=1)
@@ -202,13 +213,24 @@ class DefectFit:
             ranked = sorted(zip(of_element.tolist(), names, strict=True), reverse=True)
             elements = {name: p for p, name in ranked if p >= _LEAST_SHOWN}
         best = np.unravel_index(log_likelihood.argmax(), log_likelihood.shape)
-        evidence = float(total) - math.log(len(self._x))
+        evidence = float(total) - math.log(amplitudes * len(x))
         # A view would keep all that is expected of a host, some 60 MB of each.
         change = expected[best].copy()
         most = expected[best[:-1]][-1]
         if power := float(most @ most):
             variance += (self._scale * x[-1] * float(most @ scale) / power) ** 2
         return KindFit((median, math.sqrt(variance)), elements, evidence, change)
+
+    def _with_known(self, defects: DefectSettings) -> DefectSettings:
+        """Of the impurities those that have a scattering length."""
+        foreign = {
+            atom.element
+            for kind, atoms in self._atoms.items()
+            for atom in atoms
+            if kind in IMPURITY_KINDS
+        }
+        known = tuple(one for one in defects.impurities if one in foreign)
+        return defects.model_copy(update={"impurities": known})
 
     def _log_priors(self, kind: str) -> np.ndarray:
         """(orbits, elements) ln of the probability beforehand: each kind of site that an element
@@ -236,9 +258,8 @@ class DefectFit:
             profiles.vacancies(np.zeros(1)), profiles.profiles((host_uiso, host_uiso))
         )
         means = {}
-        for kind in self._supercell.settings.kinds:
+        for kind, atoms in self._atoms.items():
             n = self._x[kind] * profiles.n_atoms
-            atoms = self._foreign if kind in IMPURITY_KINDS else [own]
             between = kind in INTERSTITIAL_KINDS
             states = [
                 [
@@ -257,7 +278,8 @@ class DefectFit:
         """(orbits x amplitudes, elements, fractions, R) of those on sites (orbits, ...)."""
         if self._additions is None:
             return rigid
-        elements = [atom.element for atom in self._foreign] if kind in IMPURITY_KINDS else [None]
+        atoms = self._atoms[kind]
+        elements = [atom.element for atom in atoms] if kind in IMPURITY_KINDS else [None]
         states = []
         for orbit, of_orbit in enumerate(rigid):
             place = orbit if kind in INTERSTITIAL_KINDS else None
@@ -273,7 +295,7 @@ def _foreign_atoms(supercell: HostSupercell, pdf: PDFSettings, kind: str) -> Ite
     """The impurities of a kind, but for those of no tabulated neutron scattering length."""
     parameters, host = pdf.parameters, supercell.host
     power = parameters.scattering_power(host.element)
-    for element in supercell.settings.impurities_of(host.element, KINDS):
+    for element in supercell.settings.impurities_of(host.element, (kind,)):
         if lack_of(element, parameters.scattering) is None:
             z = parameters.scattering_power(element) / power
             yield _Atom(element, z, supercell.uiso_of(element).median)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -81,8 +80,14 @@ def fit_rows(
     if not has_its_items(whole):
         raise ValueError(f"{examples.path} does not hold the library.json that it was made with")
     description, hosts = whole.description, cast("Sequence[Host]", whole.items)
-    _require_what_fits_know(examples.path, description)
     relaxed = _relaxed(description, examples)
+    if description.pdf.instruments.ranges:
+        raise ValueError(f"{examples.path}: each of its hosts has an instrument, and fits know one")
+    if relaxed and (light := set(description.defects.impurities) & set(LIGHT)):
+        raise ValueError(
+            f"{examples.path}: {', '.join(sorted(light))} among its impurities, and fits of "
+            "relaxed defects know metals only"
+        )
     row_errors = RowErrors(errors, examples.id, examples.rows, examples.points, _SEED)
     structure = examples.rows[rows, 0]
     fits: dict[int, dict[str, KindFit]] = {}
@@ -99,16 +104,6 @@ def fit_rows(
         )
         fits |= zip(mine.tolist(), fit(pristine, pristine + changes), strict=True)
     return [fits[row] for row in range(len(rows))]
-
-
-def _require_what_fits_know(path: Path, description: RunDescription) -> None:
-    """ValueError if fits have no means for such samples."""
-    if light := set(description.defects.impurities) & set(LIGHT):
-        raise ValueError(
-            f"{path}: {', '.join(sorted(light))} among its impurities, and fits know metals only"
-        )
-    if description.pdf.instruments.ranges:
-        raise ValueError(f"{path}: each of its hosts has an instrument of its own, and fits one")
 
 
 def _relaxed(description: RunDescription, examples: DefectExamples) -> Relaxed | None:
