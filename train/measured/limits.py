@@ -30,6 +30,7 @@ from pdfcalc.measured.refinement import BEYOND, Refinement
 from pdfcalc.pdf.cell_fit import RefinableCrystal
 from pdfcalc.pdf.parameters import PDFParameters
 from train.problems.defects.inputs import without
+from train.problems.defects.relaxed_means import FRACTIONS
 
 LEVEL = 0.95
 MOST = 0.1
@@ -37,13 +38,6 @@ MOST = 0.1
 _AMPLITUDES = dict.fromkeys(KINDS, (0.7, 1.0)) | {"vacancy": (1.0,)}
 """Factors of relaxation volumes, which are known no better than by 30 %; larger ones show more.
 Limits of vacancies hold without (`benchmarks.studies.limits`)."""
-_FRACTIONS = {
-    "vacancy": 0.012,
-    "self_interstitial": 0.006,
-    "substitution": 0.03,
-    "interstitial": 0.006,
-}
-"""Of host atoms in the simulated samples; what they change is taken to grow in proportion."""
 _MODEL = 0.35
 """Relative standard deviation of what a defect is simulated to do, where its sites, how far it
 relaxes the host and how that grows with the fraction are not known: by trial, on simulated
@@ -163,7 +157,7 @@ def changes(
 
 
 def _samples(kind: str, element: str | None, host: Host) -> list[Sample]:
-    x = _FRACTIONS[kind]
+    x = FRACTIONS[kind]
     settings: dict[str, Any] = {
         "kinds": [kind],
         "fraction": (0.5 * x, 1.5 * x),
