@@ -32,7 +32,7 @@ NEEDED_BY = {
     "calibration.json": ("evaluate", "predict", "report", "robustness", "export-model"),
     "familiarity.safetensors": ("predict",),
     "metrics.jsonl": ("report",),
-    "metrics.json": ("train", "export-model"),
+    "metrics.json": ("predict", "train", "export-model"),
     "snapshot.pt": (CONTINUE,),
 }
 """The commands that read each file, the quickest first where it can be."""
