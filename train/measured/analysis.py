@@ -229,7 +229,10 @@ def _asked(
         ]
     if predictor.scattering != found.parameters.scattering:
         return None, [f"the network was not asked: it learned from {predictor.scattering} data"]
-    opinion = predictor.opinion(found)
+    try:
+        opinion = predictor.opinion(found)
+    except ValueError as error:
+        return None, [f"the network was not asked: {error}"]
     if opinion.strange:
         return None, [f"the network was not asked: {reason}" for reason in opinion.strange]
     doubts = notes_on_range(predictor.problem.recipe, opinion.r, found)

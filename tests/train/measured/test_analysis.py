@@ -94,6 +94,22 @@ def test_a_perfect_crystal_gives_no_evidence_but_limits(found):
     assert perfect["rw"] == perfect["refinement"]["rw"] < 0.03
 
 
+def test_the_network_is_asked_where_noise_or_a_defect_explains_what_is_left(found):
+    for one in found:
+        assert sum(one["network"].values()) == pytest.approx(1)
+        assert any("the run finds" in note for note in one["notes"])
+
+
+def test_a_measurement_too_short_for_the_network_is_analysed_without_it(folder, tmp_path):
+    inside = R < 4.0
+    write_gr(tmp_path / "short.gr", R[inside], 0.7 * sample(None)[inside], INSTRUMENT)
+    result = analyse(folder, tmp_path / "short.gr", "--json")
+    assert result.exit_code == 0, result.output
+    (one,) = records(result)
+    assert one["network"] is None
+    assert any("the network was not asked: " in note for note in one["notes"])
+
+
 def test_what_is_there_is_found_and_below_its_limit(found):
     _, damaged = found
     assert "self_interstitial" in damaged["verdict"]
