@@ -10,6 +10,7 @@ from defectgen.point_defects.settings import IMPURITY_KINDS
 from hpc.watching.console import plain_console
 from train.measured.analysis import NO_EVIDENCE, REFUSED, UNCLEAR, Analysis, KindLimit
 from train.measured.limits import MOST
+from train.measured.opinion import Opinion
 from train.measured.refining import refinement_figure
 from train.report import html
 from train.report.figures import report_style
@@ -46,11 +47,8 @@ def verdict_sentences(found: Analysis) -> Iterator[str]:
         yield f"There is evidence of {some}. Kinds that are not named explain the data worse."
 
 
-def network_sentence(found: Analysis) -> str:
-    """What the network says; empty where it can't judge."""
-    if found.network is None:
-        return ""
-    ranked = sorted(found.network.probabilities.items(), key=lambda item: -item[1])
+def network_sentence(network: Opinion) -> str:
+    ranked = sorted(network.probabilities.items(), key=lambda item: -item[1])
     shown = ", ".join(f"{_spoken(name)} {100 * p:.0f} %" for name, p in ranked)
     return f"The network that comes with the toolkit, with the scale free: {shown}."
 
@@ -115,7 +113,7 @@ def print_analysis(found: Analysis) -> None:
     for sentence in limit_sentences(found):
         console.print(f"  {sentence}")
     if found.network:
-        console.print(f"  {network_sentence(found)}")
+        console.print(f"  {network_sentence(found.network)}")
     for note in found.notes:
         console.print(f"  note: {note}")
 
@@ -133,7 +131,7 @@ def _sections(found: Analysis) -> Iterator[tuple[str, str]]:
     if found.limits:
         yield "What can't be excluded", html.bullets(limit_sentences(found))
     if found.network:
-        yield "What a network says", html.paragraph(network_sentence(found))
+        yield "What a network says", html.paragraph(network_sentence(found.network))
     with report_style():
         drawn = refinement_figure(found.file, fit)
         caption = "G(r) as measured, the refined host, and what parts them, offset."

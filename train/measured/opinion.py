@@ -45,8 +45,7 @@ class Opinion:
 
     @property
     def most_likely(self) -> str:
-        """The class of the largest probability."""
-        return max(self.probabilities, key=self.probabilities.__getitem__)
+        return likeliest(self.probabilities)
 
     @property
     def strange(self) -> list[str]:
@@ -56,3 +55,8 @@ class Opinion:
     def denies(self, name: str) -> bool:
         """Whether another class is so much likelier that this one is none to claim."""
         return max(self.probabilities.values()) >= STRONG * self.probabilities[name]
+
+
+def likeliest(probabilities: dict[str, float]) -> str:
+    """The class of the largest probability."""
+    return max(probabilities, key=probabilities.__getitem__)

@@ -27,7 +27,7 @@ from train.measured.notes import (
     notes_on_training,
     refusals_of,
 )
-from train.measured.opinion import Opinion
+from train.measured.opinion import Opinion, likeliest
 from train.measured.prediction import Prediction
 from train.measured.refining import start_of
 from train.measured.structure import Structure
@@ -204,8 +204,7 @@ class Predictor:
             values = zip(mean[0].tolist(), log_deviation[0].exp().tolist(), strict=True)
             (of_unit, deviation), of_impurity = values
             fraction = FRACTION_UNIT * of_unit, FRACTION_UNIT * deviation
-            likeliest = max(probabilities, key=probabilities.__getitem__)
-            has_impurity = set(kinds_named(likeliest)) & set(IMPURITY_KINDS)
+            has_impurity = set(kinds_named(likeliest(probabilities))) & set(IMPURITY_KINDS)
             contrast = of_impurity if has_impurity else None
         return {
             "probabilities": probabilities,

@@ -119,15 +119,10 @@ class DefectFit:
         if inputs.scaling == "trace" and "scale" not in inputs.absorbed:
             self._inputs = PairInput("shared", (*inputs.absorbed, "scale"), r.tolist())
         own = _Atom(host.element, 1.0, host.uiso)
-        self._atoms = {
-            kind: atoms
-            for kind in defects.kinds
-            if (
-                atoms := list(_foreign_atoms(self._supercell, pdf, kind))
-                if kind in IMPURITY_KINDS
-                else [own]
-            )
-        }
+        atoms = {kind: [own] for kind in defects.kinds}
+        for kind in set(IMPURITY_KINDS) & set(defects.kinds):
+            atoms[kind] = list(_foreign_atoms(self._supercell, pdf, kind))
+        self._atoms = {kind: some for kind, some in atoms.items() if some}
         """Of defects of each kind that there can be; vacancies count as the host's own."""
         self._additions: RelaxedAdditions | None = None
         most = dict.fromkeys(defects.kinds, defects.highest_fraction)

@@ -11,13 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from defectgen.point_defects.random_words import normal, random_words, text_word, uniform
+from hpc.observables.pdf import Range
 
 _SCALE, _NOISE, _END, _DISTORTION, _KERNEL = -1, -2, -3, -4, -5
 """Counters of the random words of a row; those of the noise of each point count from 0."""
 _KERNEL_POINTS = 8
 """To either side; errors of S(Q) are alike over pi / (8 steps of r), 4 1/A in the study's grid."""
-
-Range = tuple[float, float]
 
 
 class Errors(BaseModel):

@@ -24,7 +24,7 @@ from defectgen.point_defects.random_words import normal, random_words, text_word
 from defectgen.point_defects.settings import DefectSettings
 from defectgen.point_defects.variants import HostSupercell, Variant
 from hpc.description import first_mistake
-from hpc.observables.pdf import PDFSettings
+from hpc.observables.pdf import PDFSettings, Range
 from hpc.store.inputs import has_its_items
 from hpc.store.store import Store
 from train.problems.defects.errors import smooth_error
@@ -50,8 +50,6 @@ _OF_NUMBER = {
 """What a number x stands for, where a range may be given by a number."""
 _BOUNDS = {"strain": (-0.2, 0.2), "uiso": (0.05, 20.0), "scale": (-0.9, math.inf)}
 """Of what may go beyond 0 to infinity, or may not go so far."""
-
-Range = tuple[float, float]
 
 
 class Variation(BaseModel):
