@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from defectgen.hosts.elements import LIGHT
 from defectgen.hosts.host import Host
 from defectgen.point_defects.settings import IMPURITY_KINDS, DefectSettings, kinds_named
+from defectgen.samples import Stage
+from defectgen.stages.relaxed import Relaxed
+from hpc.description import RunDescription
 from hpc.observables.pdf import PDFSettings
 from pdfcalc import calculate_pdf
 from pdfcalc.measured.gr_files import GrFile, read_gr
@@ -32,7 +36,7 @@ from train.measured.prediction import Prediction
 from train.measured.refining import start_of
 from train.measured.structure import Structure
 from train.models import Outputs
-from train.problems.defects.defect_fit import DefectFit, KindFit
+from train.problems.defects.defect_fit import DefectFit, KindFit, relaxed_only
 from train.problems.defects.examples import FRACTION_UNIT
 from train.problems.defects.inputs import ABSORBABLE, PairInput
 from train.problems.defects.problem import read_problem
@@ -123,6 +127,8 @@ class Predictor:
         notes += notes_on_scores(self.scores)
         highest = self._defects.highest_fraction
         notes += notes_on_fit(fits, opinion.most_likely, highest)
+        if fits and self._stages and not self._relaxed(kept):
+            notes.append("fits take atoms to be on their sites, where training had them not")
         return Prediction(
             file=file,
             structure=structure.path,
@@ -186,12 +192,23 @@ class Predictor:
             return {}
         names = ("qmin", "qmax", "qdamp", "qbroad", "scattering")
         refined = {name: getattr(found.parameters, name) for name in names}
-        pdf = PDFSettings(**self._instrument | refined)
+        pdf = PDFSettings(**self._instrument | refined | {"instruments": {}})
         free = [name for name in ABSORBABLE if name not in kept]
         inputs = PairInput("shared", free, self.problem.points)
-        fit = DefectFit(host, self._defects, pdf, inputs, repeated=False)
+        relaxed = self._relaxed(kept)
+        fit = DefectFit(host, self._defects, pdf, inputs, repeated=False, relaxed=relaxed)
         (fits,) = fit(calculated, scaled[None])
         return fits
+
+    @cached_property
+    def _stages(self) -> Sequence[Stage]:
+        """What happened to the samples that it was trained on."""
+        return RunDescription(**self.config.description).stages
+
+    def _relaxed(self, kept: Collection[str]) -> Relaxed | None:
+        """How atoms relax in fits: as in training, of metals in a host that was refined."""
+        known = not {"cell", "uiso"} & set(kept) and not set(LIGHT) & set(self._defects.impurities)
+        return relaxed_only(self._stages) if known else None
 
     def _answer(self, outputs: Outputs) -> dict[str, Any]:
         """The fields of `Opinion` that come from the network's outputs for one pair."""

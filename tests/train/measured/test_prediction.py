@@ -15,6 +15,10 @@ from crystals import fcc_cif
 from runs import TOML, Bench
 from typer.testing import CliRunner
 
+from defectgen.point_defects.settings import DefectSettings
+from defectgen.samples import Resources
+from defectgen.sources.defects import Defects
+from defectgen.stages.relaxed import Relaxed
 from pdfcalc import AtomicStructure, PDFParameters, calculate_pdf, read_gr, write_gr
 from train.cli import app
 from train.fitting.loop import fit
@@ -250,3 +254,50 @@ def test_fits_try_what_the_runs_own_store_was_made_with(folder, tmp_path):
         {"vacancy": replace(found.fits["vacancy"], fraction=(0.3, 0.0))}, "vacancy", 0.3
     )
     assert "ends at 30 defects per 100 host atoms" in note
+
+
+RELAXED = """
+[library]
+limit = 11
+[defects]
+supercell = [4, 4, 4]
+separation = 2.0
+impurities = ["Ag", "Au"]
+impurity_uiso = "host"
+variants_per_kind = 1
+fraction = [0.004, 0.012]
+[[stage]]
+name = "relaxed"
+[pdf]
+rmax = 12.0
+points = 110
+refine_host = true
+"""
+
+
+@pytest.mark.slow
+def test_fits_of_a_run_on_relaxed_defects_have_them_relaxed(folder, tmp_path):
+    bench = Bench(tmp_path / "store", RELAXED)
+    assert bench.generate().returncode == 0
+    run = tmp_path / "run"
+    recipe = make_recipe("default", {"epochs": 1, "batch_size": 8})
+    fit(bench.store, run, recipe, "host", 0, World(0, 1, torch.device("cpu")))
+    copper = Structure.read(folder / "copper.cif")
+    kinds = ("self_interstitial",)
+    settings = DefectSettings(kinds=kinds, separation=2.0, fraction=(0.008, 0.008))
+    samples = Relaxed().apply(Defects(defects=settings).draw(copper.host, 0), Resources())[1:]
+    found, parameters = [], replace(MEASURED, delta2=0.0)
+    for number, sample in enumerate(samples):
+        file = tmp_path / f"{number}.gr"
+        write_gr(file, *calculate_pdf(sample.atoms(), parameters), parameters)
+        found.append(Predictor(run).predict(copper, file, {"scale": 0.8}, ["scale"]))
+    fractions = [one.fits["self_interstitial"].fraction[0] for one in found]
+    # Somewhat high, since Uiso as refined holds what the defects displace.
+    assert np.mean(fractions) == pytest.approx(0.009, abs=0.002)
+    assert not any("on their sites" in note for one in found for note in one.notes)
+    (rigid,) = [
+        note
+        for note in Predictor(run).predict(copper, file, {"scale": 0.8}, ["scale", "cell"]).notes
+        if "on their sites" in note
+    ]
+    assert "training had them not" in rigid

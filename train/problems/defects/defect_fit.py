@@ -7,7 +7,7 @@ elements. docs/identifiability.md derives the mean G(r) and what of it can be to
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from defectgen.point_defects.settings import (
     DefectSettings,
 )
 from defectgen.point_defects.variants import HostSupercell
+from defectgen.samples import Stage
 from defectgen.stages.relaxed import Relaxed
 from hpc.observables.pdf import PDFSettings
 from pdfcalc.crystals.scattering import lack_of
@@ -73,6 +74,11 @@ class KindFit:
             "elements": self.elements,
             "log_evidence": self.log_evidence,
         }
+
+
+def relaxed_only(stages: Sequence[Stage]) -> Relaxed | None:
+    """How atoms relax around defects, if that is all that happens to samples of a store."""
+    return stages[0] if len(stages) == 1 and isinstance(stages[0], Relaxed) else None
 
 
 class _Atom(NamedTuple):

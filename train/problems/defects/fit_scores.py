@@ -18,7 +18,7 @@ from hpc.store.inputs import has_its_items
 from hpc.store.store import Store
 from train.judging.evaluation import Judged
 from train.judging.scores import score_errors
-from train.problems.defects.defect_fit import DefectFit, KindFit
+from train.problems.defects.defect_fit import DefectFit, KindFit, relaxed_only
 from train.problems.defects.errors import Errors, RowErrors
 from train.problems.defects.examples import REFINED, DefectExamples
 from train.problems.defects.inputs import PairInput
@@ -107,11 +107,9 @@ def fit_rows(
 
 
 def _relaxed(description: RunDescription, examples: DefectExamples) -> Relaxed | None:
-    """How atoms relax, where nothing else is done to them and hosts were refined."""
-    stages = description.stages
-    if examples.inputs[0].array == REFINED and len(stages) == 1 and isinstance(stages[0], Relaxed):
-        return stages[0]
-    return None
+    """How atoms relax in fits, which is for samples beside refined hosts."""
+    refined = examples.inputs[0].array == REFINED
+    return relaxed_only(description.stages) if refined else None
 
 
 def _changes(
