@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ from train.problems.defects.inputs import ABSORBABLE, PairInput
 from train.problems.defects.problem import read_problem
 from train.runs.rundir import load_model, read_metrics
 
+_DISPLACED = 0.95
+"""Uiso without what defects displace over what is refined, from which on fits are done anew."""
 _FEWEST_POINTS = 20  # of the run's, in what was fitted
 
 
@@ -195,9 +197,20 @@ class Predictor:
         pdf = PDFSettings(**self._instrument | refined | {"instruments": {}})
         free = [name for name in ABSORBABLE if name not in kept]
         inputs = PairInput("shared", free, self.problem.points)
-        relaxed = self._relaxed(kept)
-        fit = DefectFit(host, self._defects, pdf, inputs, repeated=False, relaxed=relaxed)
+        of_host = partial(
+            DefectFit,
+            defects=self._defects,
+            pdf=pdf,
+            inputs=inputs,
+            repeated=False,
+            relaxed=self._relaxed(kept),
+        )
+        fit = of_host(host)
         (fits,) = fit(calculated, scaled[None])
+        # What is refined holds what defects displace, which their means would have once more.
+        before = fit.host_before(fits)
+        if before.uiso < _DISPLACED * host.uiso:
+            (fits,) = of_host(before)(calculated, scaled[None])
         return fits
 
     @cached_property

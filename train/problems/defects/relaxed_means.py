@@ -26,7 +26,7 @@ from defectgen.stages.relaxed import Relaxed
 from hpc.observables.pdf import PDFSettings
 from pdfcalc import calculate_pdf
 from pdfcalc.crystals.displacements import Occupied
-from pdfcalc.pdf.cell_fit import RefinableCrystal
+from pdfcalc.pdf.cell_fit import CellFit, RefinableCrystal
 from train.problems.defects.pair_profiles import PairProfiles
 
 FRACTIONS = {
@@ -146,6 +146,17 @@ class RelaxedMeans:
         added = self._left(stage.apply(samples, Resources())) - at_rest
         return added.mean(axis=0) / self.fraction(state)
 
+    def displacing(self, state: State) -> float:
+        """By how much Uiso as refined grows with such defects, relative, for each one a host atom.
+
+        Raises:
+            UnusableItem: as of `by_relaxing`.
+        """
+        stage = self._stage.model_copy(update={"amplitude": (1.0, 1.0)})
+        relaxed = stage.apply(self._drawn(state)[0], Resources())
+        growth = [self._refined(sample)[1].uiso - 1 for sample in relaxed]
+        return float(np.mean(growth)) / self.fraction(state)
+
     def fraction(self, state: State) -> float:
         """Of host atoms, in the simulated samples."""
         return self._count(state) / self._supercell.n_atoms
@@ -160,15 +171,18 @@ class RelaxedMeans:
     def _left(self, samples: list[Sample]) -> np.ndarray:
         """(n, R) what the host leaves of samples, refined against each, in its own cell, 1/A^2."""
         left = []
-        for sample in samples:
-            atoms = sample.atoms()
-            g = calculate_pdf(atoms, self.pdf.parameters)[1][self._points]
-            try:
-                fit = self._refinable.fit(g, self._refinable.lengths_in(atoms.lattice))
-            except ValueError as error:
-                raise UnusableItem(f"{self.host.id}: {error}") from None
+        for g, fit in map(self._refined, samples):
             left.append(in_cell(self._r, g - fit.g, self._stretch(fit.lengths)))
         return np.array(left)
+
+    def _refined(self, sample: Sample) -> tuple[np.ndarray, CellFit]:
+        """(R,) G(r) of a sample, 1/A^2, and the host that fits it best."""
+        atoms = sample.atoms()
+        g = calculate_pdf(atoms, self.pdf.parameters)[1][self._points]
+        try:
+            return g, self._refinable.fit(g, self._refinable.lengths_in(atoms.lattice))
+        except ValueError as error:
+            raise UnusableItem(f"{self.host.id}: {error}") from None
 
     def _stretch(self, lengths: np.ndarray) -> float:
         """The cube root of the ratio of volumes, of ratios of lengths (K,)."""

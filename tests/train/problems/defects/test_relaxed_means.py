@@ -9,8 +9,11 @@ import pytest
 
 from defectgen.hosts.library import embedded_library
 from defectgen.point_defects.settings import DefectSettings
+from defectgen.samples import Resources
+from defectgen.stages.relaxed import Relaxed
 from hpc.observables.pdf import PDFSettings
 from pdfcalc import calculate_pdf
+from pdfcalc.pdf.cell_fit import RefinableCrystal
 from train.problems.defects.inputs import without
 from train.problems.defects.relaxed_means import RelaxedMeans, State
 
@@ -70,3 +73,15 @@ def test_nothing_is_left_that_the_refinement_takes_up():
     added = found.by_relaxing(State("vacancy"), 1.0)
     unit = np.linalg.qr(found.tangents.T)[0]
     assert np.linalg.norm(added - without(added, unit)) < 0.05 * np.linalg.norm(added)
+
+
+def test_uiso_as_refined_grows_with_what_defects_displace():
+    own = means().displacing(State("self_interstitial", None, 0))
+    assert own > 10 > means().displacing(State("vacancy")) > 0
+    state = State("substitution", "Pb")
+    sample = Relaxed().apply(means().samples(state), Resources())[0]
+    atoms = sample.atoms()
+    g = calculate_pdf(atoms, PDF.parameters)[1][PDF.stored]
+    crystal = RefinableCrystal(HOST.atoms, PDF.parameters, PDF.stored.tolist())
+    growth = crystal.fit(g, crystal.lengths_in(atoms.lattice)).uiso - 1
+    assert means().displacing(state) * means().fraction(state) == pytest.approx(growth, rel=0.3)
