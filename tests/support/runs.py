@@ -38,6 +38,20 @@ name = "toy"
 POWDER_TOML = TOML.replace(
     "[pdf]\nrmax = 12.0\npoints = 60", "[observable.powder]\npoints = 301\nfwhm = 1.0"
 )
+RELAXED_TOML = """
+[defects]
+supercell = [3, 3, 3]
+fraction = [0.02, 0.06]
+separation = 1.5
+
+[[stage]]
+name = "relaxed"
+
+[pdf]
+rmax = 12.0
+points = 100
+refine_host = true
+"""
 MIXED_TOML = TOML.replace("[defects]", "[defects]\nmixed_variants = 1\nfraction = [0.05, 0.3]")
 """With two kinds at once as well, of which so small a supercell has too few below 10 %."""
 

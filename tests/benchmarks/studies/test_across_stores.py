@@ -5,34 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from runs import Bench
+from runs import RELAXED_TOML, Bench
 
 from benchmarks.studies import across_stores
 from train.fitting.loop import fit
 from train.problems.defects.recipes import make_recipe
 from train.setup.distributed import World
 
-RELAXED = """
-[defects]
-supercell = [3, 3, 3]
-fraction = [0.02, 0.06]
-separation = 1.5
-
-[[stage]]
-name = "relaxed"
-amplitude = [1.0, 1.0]
-
-[pdf]
-rmax = 12.0
-points = 100
-refine_host = true
-"""
-
 
 @pytest.mark.slow
 def test_samples_of_hosts_left_out_are_judged_store_by_store(tmp_path):
-    less = RELAXED.replace("[1.0, 1.0]", "[0.5, 0.5]")
-    trained, other = (Bench(tmp_path / str(i), toml) for i, toml in enumerate((RELAXED, less)))
+    less = RELAXED_TOML.replace('"relaxed"', '"relaxed"\namplitude = [0.5, 0.5]')
+    trained, other = (Bench(tmp_path / str(i), toml) for i, toml in enumerate((RELAXED_TOML, less)))
     for bench in (trained, other):
         assert bench.generate("--limit", "40").returncode == 0
     run = tmp_path / "run"

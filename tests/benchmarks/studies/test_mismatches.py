@@ -5,32 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from runs import Bench
+from runs import RELAXED_TOML, Bench
 
 from benchmarks.studies import mismatches
 from train.fitting.loop import fit
 from train.problems.defects.recipes import make_recipe
 from train.setup.distributed import World
 
-RELAXED = """
-[defects]
-supercell = [3, 3, 3]
-fraction = [0.02, 0.06]
-separation = 1.5
-
-[[stage]]
-name = "relaxed"
-
-[pdf]
-rmax = 12.0
-points = 100
-refine_host = true
-"""
-
 
 @pytest.mark.slow
 def test_each_sample_is_made_with_one_mismatch_and_judged(tmp_path):
-    bench = Bench(tmp_path, RELAXED)
+    bench = Bench(tmp_path, RELAXED_TOML)
     out = bench.generate("--limit", "40")
     assert out.returncode == 0, out.stderr
     alone = World(0, 1, torch.device("cpu"))
