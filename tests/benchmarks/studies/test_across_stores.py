@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from runs import RELAXED_TOML, Bench
+from runs import RELAXED_TOML, TOML, Bench
 
 from benchmarks.studies import across_stores
 from train.fitting.loop import fit
@@ -37,6 +37,9 @@ def test_samples_of_hosts_left_out_are_judged_store_by_store(tmp_path):
     assert np.isfinite([line["second"] for line in beside]).all()
 
 
-def test_a_store_without_refined_hosts_is_refused(real_store):
+@pytest.mark.slow
+def test_a_store_without_refined_hosts_is_refused(tmp_path):
+    bench = Bench(tmp_path, TOML)
+    assert bench.generate().returncode == 0
     with pytest.raises(ValueError, match="refine_host"):
-        across_stores.rows_of([real_store])
+        across_stores.rows_of([bench.store])
