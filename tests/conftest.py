@@ -1,4 +1,4 @@
-"""A real Slurm for the tests that are marked `slurm`: see slurm_sandbox.sh."""
+"""For all tests; a real Slurm for those that are marked `slurm`: see slurm_sandbox.sh."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from pathlib import Path
 
 import pytest
 from cluster import Slurm
+from hypothesis import settings
 
 # What a shell runs in the background ignores Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes is no matter of a test: a busy machine would make it fail.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

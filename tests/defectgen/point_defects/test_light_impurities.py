@@ -59,7 +59,7 @@ def assert_sits_where_it_may(supercell: HostSupercell, variant: Variant) -> None
         assert min(site.distance for site in sites) == pytest.approx(most)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(0, 2**63 - 1),
     st.sampled_from(embedded_library()),

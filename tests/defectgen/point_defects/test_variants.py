@@ -78,7 +78,7 @@ def _positions(atoms: AtomicStructure) -> list[tuple[float, ...]]:
     return [tuple(row) for row in np.round(atoms.frac % 1, 9).tolist()]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**63 - 1), st.sampled_from(one_of_each_group()), st.integers(0, 10))
 def test_engines_agree_on_the_atoms_of_a_variant(seed, host, index):
     """Of one kind and of two, by sites and by atoms, in numpy and in torch."""
@@ -124,7 +124,7 @@ def test_shares_of_two_kinds_are_uniform():
     assert np.abs(place - (np.arange(400) + 0.5) / 400).max() < 1.63 / 20
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**63 - 1), st.integers(1, 30))
 def test_a_variant_depends_on_seed_host_and_index_alone(seed, index):
     host = embedded_library()[100]
@@ -282,7 +282,7 @@ def test_what_is_newer_and_not_used_is_not_said():
     assert DefectSettings.model_validate(said) == OWN_RANGES
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from(one_of_each_group()), st.sampled_from(metals()), st.floats(0.1, 1000))
 def test_impurities_are_held_as_the_hosts_atoms_are(host, impurity, kelvin):
     host = host.model_copy(update={"temperature": kelvin})

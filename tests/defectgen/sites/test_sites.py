@@ -155,7 +155,7 @@ def test_search_agrees_with_the_table(name):
     assert_same(interstitial_sites(NAMED[name]), searched_sites(NAMED[name]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(hosts)
 def test_search_agrees_with_the_table_at_any_shape(host):
     assert tabulated_orbits(host) is not None
@@ -169,7 +169,7 @@ def assert_same(table, search):
         np.testing.assert_allclose(one.frac, other.frac, atol=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(hosts)
 def test_sites_keep_their_distance(host):
     nearest = distances(host, np.array(host.frac[0]))[1]
@@ -189,7 +189,7 @@ def test_sites_keep_their_distance(host):
         assert distances(filled, point)[1] > MINIMUM_SEPARATION * nearest
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.sampled_from(list(NAMED.values())), st.tuples(*[st.floats(-2, 2)] * 3))
 def test_search_moves_with_the_crystal(host, shift):
     still = [void for _, void in find_voids(host.lattice, host.frac)]

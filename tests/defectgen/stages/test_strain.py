@@ -49,7 +49,7 @@ def test_each_sample_has_a_strain_of_its_own_whatever_its_company():
     assert (ANY.apply(other, Resources())[5].values["strain"] != strains[5]).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(*[st.lists(st.floats(-MOST, MOST), min_size=2, max_size=2).map(sorted) for _ in range(3)])
 def test_strains_stay_in_their_ranges(hydrostatic, axial, shear):
     stage = Strain.model_validate({"hydrostatic": hydrostatic, "axial": axial, "shear": shear})

@@ -148,7 +148,7 @@ def assert_same(crystal: Crystal, found: list[tuple[str, np.ndarray]], lattice: 
         assert not len(others) or apart(others, place).min() >= MERGE_TOLERANCE
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(crystals(), dialects)
 def test_a_crystal_is_read_as_it_was_written_or_refused(crystal, dialect):
     text = written(crystal, dialect)
@@ -183,7 +183,7 @@ DAMAGES: dict[str, Callable[[str], str]] = {
 }
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 @given(crystals(), dialects, st.sampled_from(sorted(DAMAGES)))
 def test_a_damaged_file_is_refused_or_gives_the_crystal(crystal, dialect, damage):
     text = written(crystal, dialect)

@@ -228,7 +228,7 @@ def test_a_curve_that_goes_to_one_is_refused(tmp_path):
         read_gr(write(tmp_path / "a.gr", "", r, g))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([GETX3, GETX2, GETN, GSAS, PDFFIT, "", "# r G(r)\n"]),
     st.lists(st.lists(st.sampled_from(["0", "1e-3", "nan", "-7.5"]), max_size=6), min_size=12),
@@ -256,7 +256,7 @@ def test_what_is_no_file_is_refused(tmp_path):
         read_gr(tmp_path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     content=st.one_of(st.binary(max_size=200), st.text("0123456789.,;eE-+ \t\n#naif", max_size=200))
 )

@@ -50,7 +50,7 @@ def _with(structure: AtomicStructure, **changes) -> AtomicStructure:
     return AtomicStructure(**{name: changes.get(name, getattr(structure, name)) for name in fields})
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(structures(), st.integers(0, 2**32 - 1))
 @pytest.mark.parametrize("engine", ["lattice", "pairs"])
 def test_translation_rotation_and_order_do_not_matter(engine, structure, seed):
@@ -67,7 +67,7 @@ def test_translation_rotation_and_order_do_not_matter(engine, structure, seed):
     _assert_same(structure, moved, engine)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(structures(), st.tuples(*[st.integers(1, 3)] * 3))
 @pytest.mark.parametrize("engine", ["lattice", "pairs"])
 def test_a_supercell_is_the_same_crystal(engine, structure, repeats):
@@ -83,7 +83,7 @@ def test_a_supercell_is_the_same_crystal(engine, structure, repeats):
     _assert_same(structure, larger, engine)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(structures())
 def test_engines_agree(structure):
     _, lattice = calculate_pdf(structure, PARAMETERS, "lattice")

@@ -51,7 +51,7 @@ def by_axis(refinable: RefinableCrystal, factors: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", CRYSTALS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.data())
 def test_any_cell_and_displacements_are_found_again(name, data):
     crystal = CRYSTALS[name]

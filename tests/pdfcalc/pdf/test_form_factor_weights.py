@@ -91,7 +91,7 @@ def test_a_molecule_is_what_debye_scattering_gives():
     assert difference(g, expected) < 1e-4
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 2**32 - 1))
 @pytest.mark.parametrize("engine", ENGINES)
 def test_one_element_is_as_with_constant_form_factors(engine, seed):

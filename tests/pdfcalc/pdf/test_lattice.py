@@ -55,7 +55,7 @@ def test_displacements_of_a_class_have_the_same_distances(name):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.tuples(*[st.integers(1, 6)] * 3))
 def test_sites_found_put_every_atom_back_where_it_was(seed, repeats):
     rng = np.random.default_rng(seed)
@@ -217,7 +217,7 @@ def _atoms(crystal: LatticeCrystal, change: Change) -> AtomicStructure:
         {"scattering_lengths": {"Ti": 2.0, "Pb": 7.5}, "scale": 0.7, "spdiameter": 20.0},
     ],
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(changed_crystals())
 def test_variants_are_those_of_the_explicit_atoms(further, drawn):
     crystal, changes = drawn
@@ -229,7 +229,7 @@ def test_variants_are_those_of_the_explicit_atoms(further, drawn):
         np.testing.assert_allclose(row, expected, atol=2e-5 * np.abs(expected).max())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0.01, 0.99), st.sampled_from(["hexagonal", "tetragonal"]), st.integers(1, 4))
 def test_hosts_with_another_free_coordinate_share_classes_that_hold(t, name, repeats):
     """Displacements of one class are as long for any t, also where t makes further ones equal."""

@@ -28,7 +28,7 @@ def alloys(draw) -> AtomicStructure:
     )
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(alloys())
 @pytest.mark.parametrize("engine", ["lattice", "pairs"])
 def test_partials_add_up_to_the_whole(engine, structure):
@@ -121,7 +121,7 @@ def test_the_frame_of_a_particle_does_not_matter():
     np.testing.assert_allclose(g, expected, atol=1e-6 * np.abs(expected).max())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.booleans(), st.booleans())
 def test_atoms_in_many_cells_are_a_sum_over_their_images(seed, periodic, one_element):
     """Cells of the search smaller and larger than the crystal, skewed, with images and without."""
@@ -167,7 +167,7 @@ def test_the_lattice_engine_refuses_a_particle():
         calculate_pdf(particle, PDFParameters(), "lattice")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_every_pair_is_met_once_whatever_the_cell(seed):
     """Skewed cells of either hand, and atoms outside of them or on their edges."""

@@ -30,7 +30,7 @@ def _one_by_one(distances, weights, u_sum, grid, parameters):
     return total
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(0, 2**32 - 1),
     st.sampled_from([0.002, 0.01, 0.2]),

@@ -22,7 +22,7 @@ COPPER = AtomicStructure(
 R, G = calculate_pdf(COPPER, BASE)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.floats(0, 5),
     st.none() | st.floats(0.1, 30),

@@ -61,7 +61,7 @@ def _listed(at: Occupied):
     return zip(at.site.tolist(), map(tuple, at.cell.tolist()), strict=True)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.tuples(*[st.integers(1, 3)] * 3))
 def test_structure_factors_are_those_of_the_supercell_at_the_reflections_of_the_cell(seed, repeats):
     crystal, rng = supercell(repeats), np.random.default_rng(seed)

@@ -157,7 +157,7 @@ def assert_same(first: AtomicStructure, second: AtomicStructure, factor=1.0) -> 
     np.testing.assert_allclose(factor * one, other, rtol=1e-6, atol=1e-7 * other.max())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(structures(), st.tuples(*[st.integers(1, 3)] * 3))
 def test_a_supercell_has_the_pattern_of_its_cell(atoms, repeats):
     cells = np.indices(repeats).reshape(3, -1).T
@@ -166,7 +166,7 @@ def test_a_supercell_has_the_pattern_of_its_cell(atoms, repeats):
     assert_same(atoms, AtomicStructure(atoms.lattice * np.array(repeats)[:, None], frac, *arrays))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(structures(), st.integers(0, 2**32 - 1))
 def test_origin_orientation_and_order_do_not_matter(atoms, seed):
     rng = np.random.default_rng(seed)
@@ -177,7 +177,7 @@ def test_origin_orientation_and_order_do_not_matter(atoms, seed):
     assert_same(atoms, AtomicStructure(atoms.lattice @ rotation, moved, *arrays))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(structures(), st.floats(0.1, 1))
 def test_intensities_go_with_the_square_of_the_occupancy(atoms, factor):
     fewer = AtomicStructure(
@@ -186,7 +186,7 @@ def test_intensities_go_with_the_square_of_the_occupancy(atoms, factor):
     assert_same(atoms, fewer, factor**2)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(structures())
 def test_a_pattern_holds_the_intensity_of_its_lines(atoms):
     parameters = PowderParameters(two_theta=(1, 60), points=1181, fwhm=0.1)

@@ -23,7 +23,7 @@ def store(store_path) -> DefectExamples:
 @given(
     st.integers(1, 700), st.none() | st.integers(1, 60), st.integers(0, 5), st.sampled_from([1, 3])
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_an_epoch_has_every_row_at_most_once(store, batch_size, window, epoch, every):
     rows = np.arange(0, len(store.rows), every)
     order = EpochOrder(store, rows, batch_size, 0, window)
@@ -60,7 +60,7 @@ def test_a_window_of_one_lane_holds_few_hosts(store):
 
 
 @given(st.integers(1, 90), st.integers(0, 3), st.integers(0, 3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_without_a_window_the_order_is_one_permutation(store, batch_size, seed, epoch):
     rows = np.arange(0, len(store.rows), 2)
     (window,) = EpochOrder(store, rows, batch_size, seed, None).windows(epoch)
@@ -85,7 +85,7 @@ def uneven_store(n_hosts: int, shard: int, seed: int) -> SimpleNamespace:
     st.sampled_from([16, 24, 30, 48, 64]),
     st.integers(0, 5),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lanes_keep_batches_whole_and_shards_apart(n_hosts, shard, at_once, batch_size, seed):
     store = uneven_store(n_hosts, shard, seed)
     rows = np.arange(len(store.rows))

@@ -43,7 +43,7 @@ def parts_row_by_row(
 
 
 @given(groups_of_rows, st.integers(0, 5), st.sampled_from([("test", "val"), ("val",)]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_parts_of_groups_are_those_found_row_by_row(items, seed, held_out):
     strata = [stratum for stratum, _ in items]
     groups = [f"{stratum}{group}" for stratum, group in items]
@@ -91,7 +91,7 @@ def test_names_whose_hashes_begin_alike_are_ordered_by_the_rest(monkeypatch):
 
 
 @given(st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_each_stratum_gives_a_tenth(seed):
     sizes, stratum = np.full(200, 4), np.repeat([0, 1], 100)
     part = assign_parts(lambda group: str(group), sizes, seed, stratum=stratum)
