@@ -294,6 +294,8 @@ def test_fits_of_a_run_on_relaxed_defects_have_them_relaxed(folder, tmp_path):
     fractions = [one.fits["self_interstitial"].fraction[0] for one in found]
     assert np.mean(fractions) == pytest.approx(0.008, abs=0.0015)
     assert not any("on their sites" in note for one in found for note in one.notes)
+    for one in found:
+        assert (one.most_likely != "pristine") == any("`defectpdf analyse`" in x for x in one.notes)
     (rigid,) = [
         note
         for note in Predictor(run).predict(copper, file, {"scale": 0.8}, ["scale", "cell"]).notes
