@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from benchmarks.studies.mismatches import NOISE, Judge, Samples
+from benchmarks.studies.mismatches import NOISE, Judge, Samples, named
 from hpc.watching.console import plain_console
 from train.data.store import Dataset
 from train.problems.defects.examples import PRISTINE, REFINED
@@ -70,10 +70,10 @@ def lines(
         host, sample, label = (np.array(part) for part in zip(*map(way.get, rows), strict=True))
         said.append(judge.classes(Samples(host, sample, label, places), errors))
         left.append(sample - host)
-    names = np.array([PRISTINE, *(c for c in judge.problem.classes if c != PRISTINE)])
-    truth = names[label]
+    classes = judge.problem.classes
+    truth = named(label, classes)
     miss = np.linalg.norm(left[0] - left[1], axis=1) / np.linalg.norm(left[1], axis=1)
-    for name in ("all", *names.tolist()):
+    for name in ("all", *named(np.arange(len(classes)), classes).tolist()):
         mine = (truth == name) | (name == "all")
         yield {
             "class": name,

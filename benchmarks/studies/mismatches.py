@@ -138,9 +138,14 @@ class Judge:
         return np.array(self.problem.classes)[logits.argmax(1).numpy()]
 
 
+def named(label: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """(n,) classes that labels (n,) of a store stand for."""
+    return np.array([PRISTINE, *(c for c in classes if c != PRISTINE)])[label]
+
+
 def line(name: str, samples: Samples, found: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
     """Accuracy over all rows, and recall by class."""
-    truth = np.array([PRISTINE, *(c for c in classes if c != PRISTINE)])[samples.label]
+    truth = named(samples.label, classes)
     recall = {c: float(np.mean(found[truth == c] == c)) for c in classes}
     return {"what": name, "accuracy": float(np.mean(found == truth)), "recall": recall}
 

@@ -8,9 +8,9 @@ under pressure, in the composite structures of group 140. As, Ge and Te are left
 A Debye temperature of kind "b_factor" reproduces a published Debye-Waller factor at 280 K (column
 `b_280`, A^2), which is what a displacement needs. One of kind "calorimetric" is a low-temperature
 limit and understates the displacement at room temperature: by 18 % in the median of the 33 metals
-that have both, by 57 % in the worst, Zn; that of Cd, Ir, Rh, Hf and Co above all, as it seems. The
-tables of H. X. Gao and L.-M. Peng, Acta Cryst. A55 (1999) 926, DOI 10.1107/S0108767399005176, have
-the same values for nearly all of these. "estimated" marks the two without a measurement (Pm, Ac).
+that have both, by 57 % in the worst, Zn. The tables of H. X. Gao and L.-M. Peng, Acta Cryst. A55
+(1999) 926, DOI 10.1107/S0108767399005176, add nothing to that: in them such metals, but for Gd and
+Dy, have the same displacements. "estimated" marks the two without a measurement (Pm, Ac).
 
 Hydrogen, carbon, nitrogen and oxygen, which sit between the atoms of metals, have no such row:
 `LIGHT`.

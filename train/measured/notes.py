@@ -10,6 +10,7 @@ import numpy as np
 from pdfcalc.measured.refinement import Refinement
 from train.measured.structure import Structure
 from train.problems.defects.defect_fit import KindFit
+from train.problems.defects.examples import PRISTINE
 from train.problems.defects.inputs import ABSORBABLE
 from train.problems.defects.recipes import DefectRecipe
 
@@ -92,6 +93,18 @@ def notes_on_scores(scores: dict[str, Any]) -> Iterator[str]:
         yield f"the run finds {scores['accuracy']:.0%} of its own test samples{of_classes}"
     if (error := scores["calibration"]["ece"]) > _POOR_CALIBRATION:
         yield f"the run's probabilities are off by {error:.0%} on its own test samples"
+
+
+def notes_on_moved_atoms(most_likely: str, rigid: bool) -> Iterator[str]:
+    """Of a run whose store had moved its atoms.
+
+    Args:
+        rigid: whether fits have them on their sites all the same.
+    """
+    if most_likely != PRISTINE:
+        yield "to such a run other faults look like defects: see `defectpdf analyse`"
+    if rigid:
+        yield "fits take atoms to be on their sites, where training had them not"
 
 
 def notes_on_range(recipe: DefectRecipe, r: np.ndarray, found: Refinement) -> Iterator[str]:

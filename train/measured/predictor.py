@@ -25,6 +25,7 @@ from train.judging.calibration import read_calibration
 from train.judging.familiarity import Familiarity
 from train.measured.notes import (
     notes_on_fit,
+    notes_on_moved_atoms,
     notes_on_range,
     notes_on_refinement,
     notes_on_scores,
@@ -37,7 +38,7 @@ from train.measured.refining import start_of
 from train.measured.structure import Structure
 from train.models import Outputs
 from train.problems.defects.defect_fit import DefectFit, KindFit, relaxed_only
-from train.problems.defects.examples import FRACTION_UNIT, PRISTINE
+from train.problems.defects.examples import FRACTION_UNIT
 from train.problems.defects.inputs import ABSORBABLE, PairInput
 from train.problems.defects.problem import read_problem
 from train.runs.rundir import load_model, read_metrics
@@ -129,10 +130,9 @@ class Predictor:
         notes += notes_on_scores(self.scores)
         highest = self._defects.highest_fraction
         notes += notes_on_fit(fits, opinion.most_likely, highest)
-        if self._stages and opinion.most_likely != PRISTINE:
-            notes.append("to such a run other faults look like defects: see `defectpdf analyse`")
-        if fits and self._stages and not self._relaxed(kept):
-            notes.append("fits take atoms to be on their sites, where training had them not")
+        if self._stages:
+            rigid = bool(fits) and not self._relaxed(kept)
+            notes += notes_on_moved_atoms(opinion.most_likely, rigid)
         return Prediction(
             file=file,
             structure=structure.path,

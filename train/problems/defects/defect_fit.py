@@ -130,13 +130,11 @@ class DefectFit:
             atoms[kind] = list(_foreign_atoms(self._supercell, pdf, kind))
         self._atoms = {kind: some for kind, some in atoms.items() if some}
         """Of defects of each kind that there can be; vacancies count as the host's own."""
-        self._relaxing: RelaxedMeans | None = None
         self._additions: RelaxedAdditions | None = None
         most = dict.fromkeys(defects.kinds, defects.highest_fraction)
         n_fractions = _FRACTIONS
         if relaxed is not None:
             means = RelaxedMeans(host, self._with_known(defects), pdf, relaxed, _DRAWS)
-            self._relaxing = means
             self._additions = RelaxedAdditions(means, relaxed.amplitude)
             most = {kind: defects.fraction_of((kind,))[1] for kind in defects.kinds}
             n_fractions = _FRACTIONS_OF_RELAXED
@@ -178,13 +176,13 @@ class DefectFit:
     def host_before(self, fits: dict[str, KindFit]) -> Host:
         """The host less what the likeliest relaxed defect of a trace adds to Uiso as refined."""
         host = self._supercell.host
-        kind, fit = max(fits.items(), key=lambda item: item[1].log_evidence)
-        if self._relaxing is None:
+        if self._additions is None:
             return host
+        kind, fit = max(fits.items(), key=lambda item: item[1].log_evidence)
         element = next(iter(fit.elements), None)
         orbits = self._supercell.orbits_of(element) if kind in INTERSTITIAL_KINDS else [None]
         try:
-            growth = self._relaxing.displacing(State(kind, element, next(iter(orbits))))
+            growth = self._additions.means.displacing(State(kind, element, next(iter(orbits))))
         except UnusableItem:
             return host
         return host.changed(host.a, host.c, host.uiso / (1 + max(growth, 0.0) * fit.fraction[0]))

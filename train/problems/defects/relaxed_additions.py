@@ -34,7 +34,7 @@ class RelaxedAdditions:
     """
 
     def __init__(self, means: RelaxedMeans, amplitudes: tuple[float, float]) -> None:
-        self._means = means
+        self.means = means
         low, high = amplitudes
         self._amplitudes = np.unique(low + (high - low) * (np.arange(_NODES) + 0.5) / _NODES)
         self._regressions: dict[tuple[str, int | None], np.ndarray] = {}
@@ -45,13 +45,13 @@ class RelaxedAdditions:
 
     def _of_few(self, state: State) -> np.ndarray:
         """(A, R) for each defect a host atom, but for what peaks are divided by."""
-        if len(self._means.impurities) <= _SIMULATED.get(state.kind, len(self._means.impurities)):
-            norm = self._norm(state, self._means.fraction(state))
+        if len(self.means.impurities) <= _SIMULATED.get(state.kind, len(self.means.impurities)):
+            norm = self._norm(state, self.means.fraction(state))
             try:
-                added = [self._means.by_relaxing(state, one) for one in self._amplitudes]
+                added = [self.means.by_relaxing(state, one) for one in self._amplitudes]
                 return norm * np.stack(added)
             except UnusableItem:
-                return np.zeros((len(self._amplitudes), len(self._means.pristine)))
+                return np.zeros((len(self._amplitudes), len(self.means.pristine)))
         place = state.kind, state.orbit
         if place not in self._regressions:
             self._regressions[place] = self._regressed(*place)
@@ -60,35 +60,35 @@ class RelaxedAdditions:
 
     def _regressed(self, kind: str, orbit: int | None) -> np.ndarray:
         """(T, R) what each of the terms adds."""
-        unit = np.sqrt(np.mean(self._means.pristine**2))
+        unit = np.sqrt(np.mean(self.means.pristine**2))
         terms, added = [], []
         chosen = np.linspace(0, len(self._by_volume) - 1, _SIMULATED[kind]).round().astype(int)
         for place in chosen:
             state = State(kind, self._by_volume[place], orbit)
             try:
-                change = self._means.by_relaxing(state, 1.0)
+                change = self.means.by_relaxing(state, 1.0)
             except UnusableItem:
                 continue
-            change = self._norm(state, self._means.fraction(state)) * change
+            change = self._norm(state, self.means.fraction(state)) * change
             weight = 1 / (np.sqrt(np.mean(change**2)) / unit + _SMALL)
             terms.append(weight * np.array(self._terms(state, 1.0)))
             added.append(weight * change)
         if not terms:
-            return np.zeros((_TERMS, len(self._means.pristine)))
+            return np.zeros((_TERMS, len(self.means.pristine)))
         return np.linalg.lstsq(np.array(terms), np.array(added))[0]
 
     @cached_property
     def _by_volume(self) -> list[str]:
-        return sorted(self._means.impurities, key=atomic_volume)
+        return sorted(self.means.impurities, key=atomic_volume)
 
     def _terms(self, state: State, amplitude: float) -> list[float]:
         assert state.element is not None
         of_kind = volumes.substitution if state.kind == "substitution" else volumes.interstitial
-        v = amplitude * of_kind(self._means.host.element, state.element)
-        w = self._means.contrast(state) - 1
+        v = amplitude * of_kind(self.means.host.element, state.element)
+        w = self.means.contrast(state) - 1
         return [v * w, v**2, v**2 * w, (v * w) ** 2, v**3, v**3 * w, v**4]
 
     def _norm(self, state: State, x: Any) -> Any:
         """What peaks are divided by at fractions x, over the host's."""
-        z = self._means.contrast(state)
+        z = self.means.contrast(state)
         return (1 - x + x * z) ** 2 if state.orbit is None else (1 + x * z) ** 2 / (1 + x)

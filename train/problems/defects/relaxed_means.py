@@ -153,7 +153,7 @@ class RelaxedMeans:
             UnusableItem: as of `by_relaxing`.
         """
         stage = self._stage.model_copy(update={"amplitude": (1.0, 1.0)})
-        relaxed = stage.apply(self._drawn(state)[0], Resources())
+        relaxed = stage.apply(self.samples(state), Resources())
         growth = [self._refined(sample)[1].uiso - 1 for sample in relaxed]
         return float(np.mean(growth)) / self.fraction(state)
 
